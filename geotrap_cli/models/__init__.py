@@ -1,0 +1,1 @@
+"""Generators of 3D Gaussians."""

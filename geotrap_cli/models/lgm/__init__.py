@@ -1,0 +1,1 @@
+"""LGM: a U-Net with attention across views, as a diffusers model."""
