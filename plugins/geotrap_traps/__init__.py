@@ -1,0 +1,1 @@
+"""Traps: one a file, the file name is the key."""
