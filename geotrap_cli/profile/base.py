@@ -1,0 +1,34 @@
+"""What every table of a profile shares: strict types, no unknown keys, no change after loading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Table(BaseModel):
+    """A table of a profile. Types are strict (``steps = "10"`` is an error) and NaN and infinity are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def split_names(value: Any) -> Any:
+    """Accept ``knife,hammer`` for ``["knife", "hammer"]``: quotes and brackets are a burden in a shell."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(split_names)]
+"""A list of names; a string is split at its commas."""
+
+FilePath = Annotated[Path, Field(strict=False)]
+"""A path; the loader has made it absolute."""
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]

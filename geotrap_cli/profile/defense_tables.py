@@ -1,0 +1,72 @@
+"""The tables of the defense: traps, their aggregation, what is retained, and which layers move."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from geotrap_cli.profile.base import Count, Names, NonNegative, Positive, Table
+
+
+class DynamicTable(Table):
+    """``[traps.KEY.dynamic]``: sensitivity of a trap to the weights."""
+
+    eta: float = Field(description="Weight of -log S; positive: raise the sensitivity, negative: lower it.")
+    estimator: Literal["hutchinson", "sum", "exact"] = Field(default="hutchinson", description="How S is estimated.")
+    probes: Count = Field(default=1, description="Random vectors of the hutchinson estimator (vectors).")
+    every: Count = Field(default=1, description="Interval at which the term is added (optimizer steps).")
+    layers: Names = Field(default=(), description="Units whose parameters count; empty: all that are trained.")
+
+
+class TrapTable(Table):
+    """``[traps.KEY]``: a trap's weight, and the settings of the plug-in itself."""
+
+    model_config = ConfigDict(extra="allow")
+
+    weight: Positive = Field(default=1.0, description="Weight of this trap in the aggregation.")
+    dynamic: DynamicTable | None = Field(
+        default=None, description="Sensitivity of the trap to the weights; unset: none."
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The fields of the plug-in's own ``Config``, as far as they are stated, and checked."""
+        return dict(self.model_extra or {})
+
+
+class AggregationTable(Table):
+    """``[aggregation]``: how several traps become one loss."""
+
+    method: Literal["sum", "mean", "max", "logsumexp", "product", "pairwise"] = Field(
+        default="mean",
+        description="How the traps' losses are joined; product and pairwise need traps bounded above by 0.",
+    )
+    temperature: Positive = Field(default=0.25, description="Temperature of logsumexp and of pairwise.")
+
+
+class RetainTable(Table):
+    """``[retain]``: distillation on source objects towards the undefended generator."""
+
+    weight: NonNegative = Field(default=400.0, description="Weight of the distillation in the total loss.")
+    power: Annotated[int, Field(ge=1, le=2)] = Field(default=1, description="Exponent p of mean |G - G0|^p.")
+
+
+class LayersTable(Table):
+    """``[layers]``: which units of the generator the defense trains."""
+
+    units: Names = Field(default=(), description="Exact unit names, as `geotrap analyze-layers` prints; empty: all.")
+    freeze_head: bool = Field(default=True, description="Keep the 1x1 output convolution as it is.")
+
+
+class RobustTable(Table):
+    """``[robust]``: no mechanism against an adaptive attacker is available yet, so any key is an error."""
+
+
+class LossTable(Table):
+    """``[loss]``: the rendering loss of attacks and of pretraining."""
+
+    rgb_weight: NonNegative = Field(default=1.0, description="Weight of the mean squared colour error.")
+    alpha_weight: NonNegative = Field(default=1.0, description="Weight of the mean squared error of the alpha channel.")
+    perceptual: Literal["none", "dssim", "lpips"] = Field(default="none", description="Perceptual term of the loss.")
+    perceptual_weight: NonNegative = Field(default=1.0, description="Weight of the perceptual term.")

@@ -1,0 +1,121 @@
+"""The parts of a profile that plug-ins define: ``[traps.KEY]``, ``[attack.KEY]`` and ``data.kind``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from geotrap_cli.errors import GeotrapError
+from geotrap_cli.plugins import build_plugin, load_plugin, parse_config, plugin_keys, suggestion
+from geotrap_cli.profile.base import split_names
+from geotrap_cli.profile.layers import Layers
+from geotrap_cli.profile.problems import Problems
+from geotrap_cli.profile.schema import AttackTable, TrapTable
+
+BOUNDED_METHODS = ("product", "pairwise")
+
+
+def check_plugin_tables(layers: Layers, problems: Problems) -> dict[str, Any]:
+    """The tables of ``layers`` with each plug-in's own settings checked by its ``Config``."""
+    tables = dict(layers.tables)
+    if isinstance(tables.get("traps"), Mapping):
+        tables["traps"] = _check_traps(tables["traps"], problems)
+    if isinstance(tables.get("attack", {}), Mapping):
+        tables["attack"] = _check_attack(tables.get("attack", {}), problems)
+    _check_data(tables.get("data"), problems)
+    _check_bounds(tables, problems)
+    return tables
+
+
+def _check_traps(traps: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
+    checked = {}
+    for key, table in traps.items():
+        dotted = f"traps.{key}"
+        if not isinstance(table, Mapping):
+            problems.add(dotted, f"expects a table (or false, to take an inherited trap away), got {table!r}")
+            continue
+        if "dynamic" in table:
+            problems.add(f"{dotted}.dynamic", "the sensitivity term is not available in this version; remove it")
+        own = {name: value for name, value in table.items() if name in TrapTable.model_fields}
+        options = {name: value for name, value in table.items() if name not in own}
+        checked[key] = own | _check_options("geotrap.traps", key, options, dotted, problems)
+    return checked
+
+
+def _check_attack(attack: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
+    known = plugin_keys("geotrap.attacks")
+    checked = {name: value for name, value in attack.items() if name in AttackTable.model_fields}
+    for key, table in attack.items():
+        if key in checked:
+            continue
+        if key not in known:
+            problems.add_unknown(f"attack.{key}", [*AttackTable.model_fields, *known])
+        elif not isinstance(table, Mapping):
+            problems.add(f"attack.{key}", f"expects a table with the settings of this attack, got {table!r}")
+        else:
+            checked[key] = _check_options("geotrap.attacks", key, table, f"attack.{key}", problems)
+    for key in _methods(attack):
+        if key not in known:
+            problems.add("attack.methods", f"unknown attack '{key}'; {suggestion(key, known)}")
+    return checked
+
+
+def _methods(attack: Mapping[str, Any]) -> list[str]:
+    stated = split_names(attack.get("methods", AttackTable.model_fields["methods"].default))
+    return [key for key in stated if isinstance(key, str)] if isinstance(stated, list | tuple) else []
+
+
+def _check_options(
+    group: str,
+    key: str,
+    options: Mapping[str, Any],
+    dotted: str,
+    problems: Problems,
+) -> dict[str, Any]:
+    """The plug-in's settings as plain values; as they are when there is a problem with them."""
+    try:
+        plugin: Any = load_plugin(group, key)
+        stated = _absolute(plugin.Config, options, dotted, problems.layers)
+        # Only what is stated: a Config may refuse an option that does not act, even at its default.
+        return parse_config(plugin, stated).model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    except GeotrapError as error:
+        problems.add(dotted, f"{error.message}; {error.hint}" if error.hint else error.message)
+    except ValidationError as error:
+        problems.add_validation(error, plugin.Config, dotted.split("."))
+    return dict(options)
+
+
+def _absolute(config: Any, options: Mapping[str, Any], dotted: str, layers: Layers) -> dict[str, Any]:
+    """``options`` with the paths among them made absolute, from the folder of the file that states them."""
+    absolute = dict(options)
+    for name, info in config.model_fields.items():
+        origin = layers.origin_of(f"{dotted}.{name}")
+        if origin and isinstance(absolute.get(name), str) and "Path" in str(info.annotation):
+            absolute[name] = str(origin.folder / Path(absolute[name]).expanduser())
+    return absolute
+
+
+def _check_data(data: Any, problems: Problems) -> None:
+    kind = data.get("kind") if isinstance(data, Mapping) else None
+    known = plugin_keys("geotrap.datasets")
+    if isinstance(kind, str) and kind not in known:
+        problems.add("data.kind", f"unknown data set '{kind}'; {suggestion(kind, known)}")
+
+
+def _check_bounds(tables: Mapping[str, Any], problems: Problems) -> None:
+    """Both bounded methods push the other traps the wrong way once a loss exceeds 1."""
+    aggregation = tables.get("aggregation")
+    method = aggregation.get("method") if isinstance(aggregation, Mapping) else None
+    if method not in BOUNDED_METHODS or problems.lines:
+        return
+    for key, table in tables.get("traps", {}).items():
+        options = {name: value for name, value in table.items() if name not in TrapTable.model_fields}
+        bound = build_plugin("geotrap.traps", key, options).upper_bound
+        if bound is None or bound > 0:
+            problems.add(
+                "aggregation.method",
+                f"'{method}' needs traps that are bounded above by 0, and trap '{key}' as it is set is not",
+            )
