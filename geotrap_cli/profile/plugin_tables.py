@@ -13,9 +13,11 @@ from geotrap_cli.plugins import build_plugin, load_plugin, parse_config, plugin_
 from geotrap_cli.profile.base import split_names
 from geotrap_cli.profile.layers import Layers
 from geotrap_cli.profile.problems import Problems
-from geotrap_cli.profile.schema import AttackTable, TrapTable
+from geotrap_cli.profile.schema import AttackTable, DataTable, TrapTable
 
 BOUNDED_METHODS = ("product", "pairwise")
+READER_FIELDS = ("root", "objects_per_category", "cache")
+"""Fields of ``[data]`` that only the data set reader reads; the others act whatever the reader is."""
 
 
 def check_plugin_tables(layers: Layers, problems: Problems) -> dict[str, Any]:
@@ -99,10 +101,23 @@ def _absolute(config: Any, options: Mapping[str, Any], dotted: str, layers: Laye
 
 
 def _check_data(data: Any, problems: Problems) -> None:
-    kind = data.get("kind") if isinstance(data, Mapping) else None
-    known = plugin_keys("geotrap.datasets")
-    if isinstance(kind, str) and kind not in known:
-        problems.add("data.kind", f"unknown data set '{kind}'; {suggestion(kind, known)}")
+    """The reader named by ``data.kind`` exists, gets what it requires, and reads what the profile states for it."""
+    table = data if isinstance(data, Mapping) else {}
+    kind, known = table.get("kind", DataTable.model_fields["kind"].default), plugin_keys("geotrap.datasets")
+    if not isinstance(kind, str) or kind not in known:
+        if isinstance(kind, str):
+            problems.add("data.kind", f"unknown data set '{kind}'; {suggestion(kind, known)}")
+        return
+    try:
+        fields = load_plugin("geotrap.datasets", kind).Config.model_fields  # type: ignore[attr-defined]
+    except GeotrapError as error:
+        problems.add("data.kind", f"{error.message}; {error.hint}")
+        return
+    for name in READER_FIELDS:
+        if name in fields and fields[name].is_required() and name not in table:
+            problems.add(f"data.{name}", f"data set '{kind}' needs it; add --set data.{name}=...")
+        if name in table and name not in fields:
+            problems.add(f"data.{name}", f"data set '{kind}' does not read it; remove it")
 
 
 def _check_bounds(tables: Mapping[str, Any], problems: Problems) -> None:
