@@ -1,0 +1,131 @@
+"""Self-checks of posed views. Each catches an error that has silently spoiled results: a flipped camera axis, a
+scaled rotation, cameras that face away, a pose that belongs to another image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from geotrap_cli.errors import UsageError
+
+ROTATION_TOLERANCE = 1e-3
+AXIS_TOLERANCE = 0.15
+"""Largest distance between an optical axis and the origin, in camera distances."""
+DISTANCE_RATIO = 2.0
+"""Largest over smallest camera distance."""
+HULL_SHARE = 0.85
+"""Share of a silhouette's rays that must meet the other silhouettes: right poses give 0.98 and more."""
+TRACED_VIEWS = 3
+RAYS_PER_VIEW = 32
+DEPTHS_PER_RAY = 64
+_POSE_HINT = "Poses must be camera-to-world in Blender's convention: z-up world, camera looking along -z"
+
+
+def check_poses(viewmats: np.ndarray, source: Path) -> None:
+    """Check ``[V, 4, 4]`` world-to-camera poses: rotations, optical axes through the origin, camera distances.
+
+    Raises:
+        UsageError: names ``source`` and the frame at fault.
+    """
+    if not np.isfinite(viewmats).all():
+        raise UsageError(f"{source}: a pose holds a number that is not finite", hint=_POSE_HINT)
+    _check_rotations(viewmats[:, :3, :3], source)
+    _check_axes(viewmats, source)
+
+
+def _check_rotations(rotations: np.ndarray, source: Path) -> None:
+    excess = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+    wrong = (excess > ROTATION_TOLERANCE) | (np.linalg.det(rotations) < 0)
+    if wrong.any():
+        frame = int(wrong.argmax())
+        what = f"frame {frame}: transform_matrix holds no rotation"
+        raise UsageError(f"{source}: {what}", hint="Divide scale out of it; its determinant must be +1")
+
+
+def _check_axes(viewmats: np.ndarray, source: Path) -> None:
+    """In camera coordinates the origin must lie ahead (z > 0) and near the axis (x, y small)."""
+    origins = viewmats[:, :3, 3]
+    distances = np.linalg.norm(origins, axis=-1)
+    astray = (origins[:, 2] <= 0) | (np.linalg.norm(origins[:, :2], axis=-1) > AXIS_TOLERANCE * distances)
+    if astray.any():
+        frame = int(astray.argmax())
+        ahead = "faces away from" if origins[frame, 2] <= 0 else "does not look at"
+        raise UsageError(f"{source}: frame {frame}: the camera {ahead} the origin", hint=_POSE_HINT)
+    if distances.max() > DISTANCE_RATIO * distances.min():
+        what = f"camera distances range from {distances.min():.3g} to {distances.max():.3g}"
+        raise UsageError(f"{source}: {what}", hint="Keep all cameras of an object at about one distance")
+
+
+def check_silhouettes(alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, source: Path) -> None:
+    """Check that the silhouettes of an object agree with its cameras: their visual hull is not empty.
+
+    Points are laid along the rays of sampled foreground pixels of a few views; most rays must own a point that
+    projects into every other silhouette (one pixel of slack) or out of its picture. Deterministic and cheap. An
+    object of revolution agrees with many wrong poses, and then they do it no harm.
+
+    Args:
+        alphas: ``[V, H, W]`` in [0, 1].
+        viewmats: ``[V, 4, 4]`` world-to-camera.
+        Ks: ``[V, 3, 3]`` intrinsics for an image of width and height 1.
+        source: the file the poses come from.
+
+    Raises:
+        UsageError: a view is opaque everywhere, all views are empty, or the silhouettes disagree.
+    """
+    masks = alphas > 0.25
+    if masks.all(axis=(1, 2)).any():
+        raise UsageError(f"{source}: a view is opaque everywhere", hint="Render with a transparent film (RGBA)")
+    seen = np.flatnonzero(masks.any(axis=(1, 2)))
+    if not len(seen):
+        raise UsageError(f"{source}: every view is empty", hint="The object must be visible to its cameras")
+    grown = _dilated(masks)
+    traced = _spread(seen, TRACED_VIEWS)
+    share = float(np.mean([_share_in_hull(view, masks, grown, viewmats, Ks) for view in traced]))
+    if share < HULL_SHARE:
+        what = f"silhouettes disagree with the poses ({share:.0%} of the rays meet the visual hull)"
+        raise UsageError(f"{source}: {what}", hint=_POSE_HINT)
+
+
+def _share_in_hull(view: int, masks: np.ndarray, grown: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray) -> float:
+    """Share of the sampled foreground rays of ``view`` that own a point inside every silhouette."""
+    points = _points_on_rays(masks[view], viewmats[view], Ks[view])
+    inside = np.ones(points.shape[:2], dtype=bool)
+    for other in range(len(masks)):
+        if other != view:
+            inside &= _covered(points, grown[other], viewmats[other], Ks[other])
+    return float(inside.any(axis=1).mean())
+
+
+def _points_on_rays(mask: np.ndarray, viewmat: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """World points ``[rays, depths, 3]`` behind foreground pixels, from half to one and a half camera distances."""
+    pixels = _spread(np.argwhere(mask), RAYS_PER_VIEW)
+    unit = (pixels[:, ::-1] + 0.5) / mask.shape[::-1]
+    rays = np.column_stack((unit, np.ones(len(unit)))) @ np.linalg.inv(K).T
+    depths = viewmat[2, 3] * np.linspace(0.5, 1.5, DEPTHS_PER_RAY)
+    local = rays[:, None] * depths[:, None]
+    return (local - viewmat[:3, 3]) @ viewmat[:3, :3]
+
+
+def _covered(points: np.ndarray, mask: np.ndarray, viewmat: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """Whether each of ``[..., 3]`` points projects onto ``mask``, or beside the picture where nothing is known."""
+    local = points @ viewmat[:3, :3].T + viewmat[:3, 3]
+    depth = local[..., 2]
+    image = (local @ K.T)[..., :2] / np.where(depth > 0, depth, np.inf)[..., None]
+    columns, rows = (np.floor(image[..., axis] * mask.shape[1 - axis]).astype(int) for axis in (0, 1))
+    height, width = mask.shape
+    beside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
+    return (depth > 0) & (beside | mask[rows.clip(0, height - 1), columns.clip(0, width - 1)])
+
+
+def _spread(items: np.ndarray, count: int) -> np.ndarray:
+    """At most ``count`` of ``items``, evenly spaced over their order."""
+    return items[np.linspace(0, len(items) - 1, min(len(items), count)).astype(int)]
+
+
+def _dilated(masks: np.ndarray) -> np.ndarray:
+    """Masks grown by one pixel in every direction."""
+    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    height, width = masks.shape[1:]
+    return np.any([padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)

@@ -1,0 +1,123 @@
+"""Drawing views: random ones for training, fixed novel ones for evaluation. Nothing here has a state to restore."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from geotrap_cli.data.base import ObjectDataset
+from geotrap_cli.data.batch import ViewBatch, ViewDraw, assemble
+from geotrap_cli.errors import UsageError
+
+__all__ = ["ViewBatch", "ViewSampler", "evaluation_batches"]
+
+# Keeps the stream that shuffles objects apart from the streams that draw views.
+_SHUFFLE = 1
+
+
+class ViewSampler:
+    """Training batches as a function of (seed, step): a resumed run sees what an uninterrupted one would have seen.
+
+    Objects come in shuffled epochs, so that each appears equally often. Input views are a ring of four, with a random
+    first view; supervised views are random and may repeat input views, as in LGM's training.
+
+    Args:
+        dataset: where the views come from.
+        ids: the objects to draw from.
+        input_size: side of the input images in pixels.
+        output_size: side of the supervised images in pixels.
+        supervised_views: supervised views an object.
+        seed: another seed gives other draws.
+        surface: also give the surface points of the input views.
+        surface_size: side of the surface maps; the input size where None.
+
+    Raises:
+        UsageError: no objects, an unknown one, or one with too few views.
+    """
+
+    def __init__(
+        self,
+        dataset: ObjectDataset,
+        ids: Sequence[str],
+        input_size: int,
+        output_size: int,
+        supervised_views: int,
+        seed: int,
+        *,
+        surface: bool = False,
+        surface_size: int | None = None,
+    ) -> None:
+        self.dataset, self.ids = dataset, tuple(ids)
+        self.input_size, self.output_size = input_size, output_size
+        self.supervised_views, self.seed = supervised_views, seed
+        self.surface_size = (surface_size or input_size) if surface else None
+        self._counts = _view_counts(dataset, self.ids, supervised_views)
+
+    def batch(self, step: int, batch_size: int) -> ViewBatch:
+        """Return the batch of ``step``, counted from 0."""
+        rng = np.random.default_rng([self.seed, step])
+        positions = range(step * batch_size, (step + 1) * batch_size)
+        draws = [self._draw(self._object_at(position), rng) for position in positions]
+        return assemble(self.dataset, draws, self.input_size, self.output_size, self.surface_size)
+
+    def _object_at(self, position: int) -> str:
+        """The object at ``position`` of the endless row of shuffled epochs."""
+        epoch, place = divmod(position, len(self.ids))
+        order = np.random.default_rng([self.seed, epoch, _SHUFFLE]).permutation(len(self.ids))
+        return self.ids[order[place]]
+
+    def _draw(self, id: str, rng: np.random.Generator) -> ViewDraw:
+        rings = self.dataset.rings(id)
+        supervised = rng.choice(self._counts[id], self.supervised_views, replace=False)
+        return ViewDraw(id, tuple(rings[rng.integers(len(rings))]), tuple(supervised.tolist()))
+
+
+def evaluation_batches(
+    dataset: ObjectDataset,
+    ids: Sequence[str],
+    input_size: int,
+    output_size: int,
+    views: int,
+    batch_size: int,
+    seed: int,
+) -> Iterator[ViewBatch]:
+    """Yield every object of ``ids`` once, in order, with ``views`` novel views.
+
+    Input ring and novel views depend on (seed, object id) alone, so that two models, or one model before and after an
+    attack, are measured on the same pictures whatever the batch size. No novel view is an input view.
+
+    Raises:
+        UsageError: no objects, an unknown one, or one with too few views.
+    """
+    counts = _view_counts(dataset, ids, views)
+    draws = [_evaluation_draw(dataset, id, counts[id], views, seed) for id in ids]
+    for start in range(0, len(draws), batch_size):
+        yield assemble(dataset, draws[start : start + batch_size], input_size, output_size)
+
+
+def _evaluation_draw(dataset: ObjectDataset, id: str, count: int, views: int, seed: int) -> ViewDraw:
+    rng = np.random.default_rng([seed, zlib.crc32(id.encode())])
+    rings = dataset.rings(id)
+    inputs = tuple(rings[rng.integers(len(rings))])
+    novel = np.setdiff1d(np.arange(count), inputs)
+    if views > len(novel):
+        what = f"object {id!r} has {len(novel)} novel views, {views} are wanted"
+        raise UsageError(what, hint="Lower the number of evaluation views")
+    return ViewDraw(id, inputs, tuple(np.sort(rng.choice(novel, views, replace=False)).tolist()))
+
+
+def _view_counts(dataset: ObjectDataset, ids: Sequence[str], wanted: int) -> dict[str, int]:
+    """Stored views of each object, none of them fewer than ``wanted``."""
+    if not ids:
+        raise UsageError("no objects to draw views of")
+    if wanted < 1:
+        raise UsageError(f"{wanted} views cannot be drawn", hint="Ask for one or more")
+    known = {record.id: record.views for record in dataset.records}
+    for id in ids:
+        if id not in known:
+            raise UsageError(f"the data set has no object {id!r}")
+        if known[id] < wanted:
+            raise UsageError(f"object {id!r} has {known[id]} views, {wanted} are wanted", hint="Ask for fewer views")
+    return {id: known[id] for id in ids}
