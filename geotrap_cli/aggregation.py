@@ -136,8 +136,8 @@ def check_aggregation(
             raise UsageError(f"aggregation: {name} = {value} is not above zero", hint="Give a positive number")
     if len(traps) < chosen.least:
         raise UsageError(
-            f"aggregation {method} takes {chosen.least} traps at least, got {len(traps)}",
-            hint="Add a trap, or use 'sum'" if traps else "add a trap",
+            f"aggregation {method} needs at least {chosen.least} trap(s), got {len(traps)}",
+            hint="Add a trap, or use 'sum'" if traps else "Add a trap",
         )
     if chosen.needs_bound:
         _refuse_unbounded(method, traps, upper_bounds)
@@ -159,8 +159,8 @@ def _refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> No
         if name in choices:
             continue
         closest = process.extractOne(name, choices)
-        known_names = f"known: {', '.join(choices)}" if choices else "none is known"
+        known_names = f"Known: {', '.join(choices)}" if choices else "None is known"
         raise UsageError(
             f"unknown {what}: '{name}'",
-            hint=f"Did you mean '{closest[0]}'? ({known_names})" if closest else known_names,
+            hint=f"Did you mean '{closest[0]}'? {known_names}" if closest else known_names,
         )
