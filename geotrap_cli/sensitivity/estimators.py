@@ -1,0 +1,117 @@
+"""How strongly outputs react to weights: the squared Frobenius norm of a Jacobian, S(φ) = ‖∂φ/∂θ‖²_F.
+
+Three estimators share one signature. ``exact`` costs one backward pass per entry of φ and is for tiny problems,
+``hutchinson`` costs one per probe and is unbiased, ``sum`` costs one and measures something else: ‖1ᵀJ‖², in which
+entries that react in opposite ways cancel. Never pass the norm of a unit quaternion as φ: it is constant, so S is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from geotrap_cli.errors import GeotrapError, UsageError
+
+Estimator = Callable[..., Tensor]
+
+
+def hutchinson(
+    phi: Tensor,
+    parameters: Sequence[Tensor],
+    *,
+    probes: int = 1,
+    generator: torch.Generator | None = None,
+    create_graph: bool = False,
+) -> Tensor:
+    """Unbiased estimate of S as the mean of ‖Jᵀv‖² over random signs v (Hutchinson 1989, for the trace of JJᵀ).
+
+    With v of independent entries ±1, E[vvᵀ] = I, so E‖Jᵀv‖² = tr(JJᵀ) = ‖J‖²_F. The estimate is unbiased for S, not for
+    log S.
+
+    Args:
+        phi: Outputs of any shape, inside the autograd graph.
+        parameters: Weights θ; those that φ does not depend on add zero.
+        probes: Random vectors to average over.
+        generator: Source of the signs, on the device of ``phi``; the global one if left out.
+        create_graph: Keep the result differentiable with respect to the weights.
+
+    Returns:
+        Scalar in the precision of ``phi``, float32 at least.
+
+    Raises:
+        GeotrapError: φ depends on none of the parameters, or one of them does not require gradients.
+        UsageError: Fewer than one probe.
+    """
+    if probes < 1:
+        raise UsageError(f"the hutchinson estimator was given {probes} probes", hint="Use one probe or more")
+    estimates = [_squared_vjp(phi, parameters, _signs(phi, generator), create_graph) for _ in range(probes)]
+    return torch.stack(estimates).mean()
+
+
+def sum_gradient(phi: Tensor, parameters: Sequence[Tensor], *, create_graph: bool = False) -> Tensor:
+    """Squared norm of the gradient of Σφ, ‖1ᵀJ‖²: not S, but what some published code calls sensitivity.
+
+    For φ = (w, -w) it is 0 where S is 2.
+
+    Args:
+        phi: Outputs of any shape, inside the autograd graph.
+        parameters: Weights θ.
+        create_graph: Keep the result differentiable with respect to the weights.
+
+    Returns:
+        Scalar in the precision of ``phi``, float32 at least.
+
+    Raises:
+        GeotrapError: φ depends on none of the parameters, or one of them does not require gradients.
+    """
+    return _squared_vjp(phi, parameters, torch.ones_like(phi), create_graph)
+
+
+def exact(phi: Tensor, parameters: Sequence[Tensor], *, create_graph: bool = False) -> Tensor:
+    """S itself, one row of the Jacobian at a time.
+
+    Args:
+        phi: Outputs of any shape, inside the autograd graph.
+        parameters: Weights θ.
+        create_graph: Keep the result differentiable with respect to the weights.
+
+    Returns:
+        Scalar in the precision of ``phi``, float32 at least.
+
+    Raises:
+        GeotrapError: φ depends on none of the parameters, or one of them does not require gradients.
+    """
+    rows = torch.eye(phi.numel(), dtype=phi.dtype, device=phi.device).reshape(-1, *phi.shape)
+    return torch.stack([_squared_vjp(phi, parameters, row, create_graph) for row in rows]).sum()
+
+
+ESTIMATORS: dict[str, Estimator] = {"hutchinson": hutchinson, "sum": sum_gradient, "exact": exact}
+"""Every estimator by the name it has in a profile; only ``hutchinson`` takes ``probes`` and ``generator``."""
+
+
+def _signs(phi: Tensor, generator: torch.Generator | None) -> Tensor:
+    bits = torch.randint(0, 2, phi.shape, generator=generator, device=phi.device)
+    return bits.to(phi.dtype).mul_(2).sub_(1)
+
+
+def _squared_vjp(phi: Tensor, parameters: Sequence[Tensor], vector: Tensor, create_graph: bool) -> Tensor:
+    """‖Jᵀv‖² over all parameters."""
+    if not (parameters and phi.requires_grad and all(parameter.requires_grad for parameter in parameters)):
+        raise _independent()
+    gradients = torch.autograd.grad(
+        phi, list(parameters), vector, retain_graph=True, create_graph=create_graph, allow_unused=True
+    )
+    dtype = torch.promote_types(phi.dtype, torch.float32)
+    squares = [gradient.to(dtype).square().sum() for gradient in gradients if gradient is not None]
+    if not squares:
+        raise _independent()
+    return torch.stack(squares).sum()
+
+
+def _independent() -> GeotrapError:
+    return GeotrapError(
+        "sensitivity: the outputs do not depend on the given parameters, or some of them are frozen",
+        hint="Give parameters that require gradients, and outputs computed from them outside torch.no_grad()",
+    )
