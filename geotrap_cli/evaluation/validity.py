@@ -162,9 +162,9 @@ def _attack_weak(evidence: Evidence, limits: Limits) -> Iterator[Reason]:
     ceiling, gain, scratch = evidence.ceiling, evidence.undefended_gain, evidence.scratch_quality
     if ceiling is not None and evidence.floor is not None and ceiling - evidence.floor < limits.min_range_db:
         span = f"ends {ceiling - evidence.floor:.2f} dB above a white image"
-        yield Reason(State.ATTACK_WEAK, f"the undefended attack {span}, needed are {limits.min_range_db:g} dB")
+        yield Reason(State.ATTACK_WEAK, f"the undefended attack {span} ({limits.min_range_db:g} dB needed)")
     if gain is not None and gain < limits.min_gain_db:
-        text = f"the undefended attack gains {gain:.2f} dB, needed are {limits.min_gain_db:g} dB"
+        text = f"the undefended attack gains {gain:.2f} dB ({limits.min_gain_db:g} dB needed)"
         yield Reason(State.ATTACK_WEAK, text)
     if ceiling is not None and scratch is not None and scratch >= ceiling:
         yield Reason(State.ATTACK_WEAK, "training from scratch does as well as the undefended weights")
@@ -172,7 +172,7 @@ def _attack_weak(evidence: Evidence, limits: Limits) -> Iterator[Reason]:
 
 def _source_broken(evidence: Evidence, limits: Limits) -> Iterator[Reason]:
     if evidence.source_loss is not None and evidence.source_loss > limits.source_tolerance_db:
-        text = f"source quality drops by {evidence.source_loss:.2f} dB, tolerated are {limits.source_tolerance_db:g} dB"
+        text = f"source quality drops by {evidence.source_loss:.2f} dB ({limits.source_tolerance_db:g} dB tolerated)"
         yield Reason(State.SOURCE_BROKEN, text)
 
 
