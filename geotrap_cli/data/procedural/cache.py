@@ -29,7 +29,8 @@ class Rendered:
 
     Attributes:
         rgba: Straight-alpha pictures [24, S, S, 4], uint8.
-        points: First surface points at a grid of 32 x 32 pixel centres [24, 32, 32, 3], float16, z-up world, NaN for a miss.
+        points: First surface points [24, 32, 32, 3] at the pixel centres of a 32 px picture, float16, z up; NaN where
+            a ray misses.
 
     """
 
@@ -78,7 +79,7 @@ class RenderCache:
         """
         missing = [id for id in ids if not self.path(id).is_file()]
         count = min(workers or os.cpu_count() or 1, len(missing))
-        report = progress or (lambda done, total: None)
+        report = progress or _silent
         if count <= 1:
             for done, id in enumerate(missing, start=1):
                 self._make(id)
@@ -106,6 +107,10 @@ class RenderCache:
         made = Rendered(render_views(mesh, self.size), surface_points(mesh, POINT_SIZE).astype(np.float16))
         write_bytes(self.path(id), save({"rgba": made.rgba, "points": made.points}))
         return made
+
+
+def _silent(done: int, total: int) -> None:
+    del done, total
 
 
 def _make_file(cache: RenderCache, id: str) -> None:

@@ -36,11 +36,17 @@ class ProceduralConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objects_per_category: int = Field(24, ge=1, le=10_000, description="Objects of each category.")
-    seed: int = Field(0, ge=0, description="Seed of the objects; object i of a category is the same for any count.")
-    size: int = Field(64, ge=16, le=512, description="Side of the rendered pictures in pixels.")
-    cache: Path | None = Field(None, description="Cache folder; default: GEOTRAP_CACHE or the user's cache folder.")
-    in_memory: int = Field(2048, ge=1, description="Objects whose pictures are kept in memory (0.5 MB each at 64 px).")
+    objects_per_category: int = Field(default=24, ge=1, le=10_000, description="Objects of each category.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the objects; object i of a category is the same for any count."
+    )
+    size: int = Field(default=64, ge=16, le=512, description="Side of the rendered pictures in pixels.")
+    cache: Path | None = Field(
+        default=None, description="Cache folder; default: GEOTRAP_CACHE or the user's cache folder."
+    )
+    in_memory: int = Field(
+        default=2048, ge=1, description="Objects whose pictures are kept in memory (0.5 MB each at 64 px)."
+    )
 
 
 class ProceduralDataset:
@@ -95,11 +101,11 @@ class ProceduralDataset:
         Rays that miss give NaN. Size 32 is cached at half precision (error below 0.0003); other sizes are cast anew.
         """
         if size == POINT_SIZE:
-            points = self._load(id).points
+            points = torch.from_numpy(self._load(id).points)
         else:
             category, index = self._check(id)
-            points = surface_points(build_object(category, index, self.config.seed), size)
-        x, y, z = torch.from_numpy(points[list(indices)]).float().unbind(dim=-1)
+            points = torch.from_numpy(surface_points(build_object(category, index, self.config.seed), size))
+        x, y, z = points[list(indices)].float().unbind(dim=-1)
         return torch.stack([x, z, -y], dim=-1)
 
     def prepare(
@@ -127,7 +133,7 @@ class ProceduralDataset:
             return parse_id(id)
         raise UsageError(
             f"the procedural data set has no object {id!r}",
-            hint=f"Ids run from {self.records[0].id!r} to index {self.config.objects_per_category - 1} of each category.",
+            hint=f"Each category has {self.config.objects_per_category} objects, such as {self.records[0].id!r}.",
         )
 
     def _load(self, id: str) -> Rendered:

@@ -40,7 +40,7 @@ def shaded(material: Material, factor: float) -> Material:
 
 def paint(rng: np.random.Generator) -> Material:
     """A plain saturated colour of any hue."""
-    return Material(hsv(rng.uniform(), rng.uniform(0.45, 0.9), rng.uniform(0.45, 0.95)))
+    return Material(hsv(rng.uniform(), rng.uniform(0.45, 0.88), rng.uniform(0.6, 1.0)))
 
 
 def pastel(rng: np.random.Generator) -> Material:

@@ -1,4 +1,4 @@
-"""Coloured building blocks. World of a block: x right, y back, z up; lengths in any unit, objects are normalised later."""
+"""Coloured building blocks. Their world: x right, y back, z up, any unit of length; objects are normalised later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shapely.geometry import Polygon
 
 from geotrap_cli.data.procedural.textures import Material
 
-Vector = Sequence[float]
+Vector = Sequence[float] | NDArray[np.floating]
 AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 
 

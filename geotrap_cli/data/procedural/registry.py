@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from geotrap_cli.data.procedural import furniture, nature, targets, vessels
+from geotrap_cli.data.procedural import animals, buildings, furniture, misc, nature, targets, toys, vehicles, vessels
 from geotrap_cli.data.procedural.assembly import ObjectMesh, assemble
 from geotrap_cli.data.procedural.primitives import Part
 from geotrap_cli.errors import UsageError
@@ -15,8 +15,10 @@ from geotrap_cli.errors import UsageError
 Build = Callable[[np.random.Generator], Sequence[Part]]
 
 # Raise this whenever an object or its rendering changes: caches and fingerprints depend on it.
-CONTENT_VERSION = 1
-MAX_TILT_DEG = 7.0
+CONTENT_VERSION = 2
+# What stands on the ground leans a little; what is held in a hand is seen at any slant.
+MAX_TILT_DEG, MAX_TILT_HELD_DEG = 7.0, 35.0
+HELD = frozenset({"knife", "hammer", "scissors", "umbrella", "guitar", "book", "fish", "airplane"})
 
 SOURCE: dict[str, Build] = {
     "chair": furniture.chair,
@@ -38,6 +40,37 @@ SOURCE: dict[str, Build] = {
     "rock": nature.rock,
     "cactus": nature.cactus,
     "flower": nature.flower,
+    "house": buildings.house,
+    "windmill": buildings.windmill,
+    "lighthouse": buildings.lighthouse,
+    "fence": buildings.fence,
+    "archway": buildings.archway,
+    "pillar": buildings.pillar,
+    "crate": buildings.crate,
+    "chest": buildings.chest,
+    "car": vehicles.car,
+    "truck": vehicles.truck,
+    "train": vehicles.train,
+    "boat": vehicles.boat,
+    "airplane": vehicles.airplane,
+    "rocket": vehicles.rocket,
+    "dog": animals.dog,
+    "bird": animals.bird,
+    "fish": animals.fish,
+    "turtle": animals.turtle,
+    "robot": toys.robot,
+    "snowman": toys.snowman,
+    "ring_stack": toys.ring_stack,
+    "dice": toys.dice,
+    "spinning_top": toys.spinning_top,
+    "gift": toys.gift,
+    "book": misc.book,
+    "candle": misc.candle,
+    "umbrella": misc.umbrella,
+    "guitar": misc.guitar,
+    "clock": misc.clock,
+    "sign": misc.sign,
+    "shoe": misc.shoe,
 }
 TARGET: dict[str, Build] = {"knife": targets.knife, "hammer": targets.hammer, "scissors": targets.scissors}
 BENIGN: dict[str, Build] = {"mushroom": nature.mushroom}
@@ -67,5 +100,6 @@ def build_object(category: str, index: int, seed: int) -> ObjectMesh:
     """Object ``index`` of ``category``: the same for a seed whatever else is made."""
     rng = np.random.default_rng([seed, zlib.crc32(category.encode()), index])
     parts = CATEGORIES[category](rng)
-    tilt = rng.uniform(-MAX_TILT_DEG, MAX_TILT_DEG, size=2)
+    most = MAX_TILT_HELD_DEG if category in HELD else MAX_TILT_DEG
+    tilt = rng.uniform(-most, most, size=2)
     return assemble(parts, yaw=float(rng.uniform(0.0, 360.0)), tilt=(float(tilt[0]), float(tilt[1])))

@@ -11,7 +11,7 @@ from geotrap_cli.data.procedural.assembly import ObjectMesh
 from geotrap_cli.data.procedural.rig import VIEWS, blender_poses, focal, ray_directions
 
 SUPERSAMPLING = 2
-AMBIENT, DIFFUSE = 0.52, 0.6
+AMBIENT, DIFFUSE = 0.6, 0.5
 LIGHT = np.array([0.48, -0.36, 0.8]) / np.linalg.norm([0.48, -0.36, 0.8])
 
 Floats = NDArray[np.float32]
@@ -25,14 +25,16 @@ def render_views(mesh: ObjectMesh, size: int) -> NDArray[np.uint8]:
     samples[pixels, :3] = _shade(mesh, pixels, faces, barycentric, fine)
     samples[pixels, 3] = 1.0
     blocks = samples.reshape(VIEWS, size, SUPERSAMPLING, size, SUPERSAMPLING, 4)
-    total = sum(blocks[:, :, i, :, j] for i in range(SUPERSAMPLING) for j in range(SUPERSAMPLING))
+    total = np.zeros((VIEWS, size, size, 4), dtype=np.float32)
+    for row, column in np.ndindex(SUPERSAMPLING, SUPERSAMPLING):
+        total += blocks[:, :, row, :, column]
     colour = total[..., :3] / np.maximum(total[..., 3:], 1.0)
     alpha = total[..., 3:] / SUPERSAMPLING**2
     return np.rint(255.0 * np.concatenate([colour, alpha], axis=-1)).astype(np.uint8)
 
 
 def surface_points(mesh: ObjectMesh, size: int) -> Floats:
-    """Where the rays through the pixel centres first meet the surface [24, size, size, 3], z up; NaN where they miss."""
+    """Where rays through the pixel centres first meet the surface [24, size, size, 3], z up; NaN where they miss."""
     pixels, _, _, points = _cast(mesh, size)
     grid = np.full((VIEWS * size * size, 3), np.nan, dtype=np.float32)
     grid[pixels] = points
