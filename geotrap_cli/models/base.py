@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -33,13 +33,19 @@ class Generator(Protocol):
         ...
 
     def units(self) -> dict[str, list[str]]:
-        """Parameter names by unit, the grain at which layers are compared, in forward order; each name exactly once."""
+        """Parameter names by unit, the grain at which layers are compared; each name exactly once."""
         ...
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+    def __call__(self, images: Tensor) -> Tensor:
+        """Raw output ``[B, N, 14]``, before any activation."""
+        ...
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """As ``nn.Module.parameters``."""
+        ...
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
         """As ``nn.Module.named_parameters``."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """As ``nn.Module.state_dict``."""
         ...

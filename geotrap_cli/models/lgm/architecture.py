@@ -47,7 +47,7 @@ class Architecture:
     fused_head: bool = False
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_types(self)
         _check_lengths(self)
         _check_skips(self)
         _check_divisibility(self)
@@ -70,15 +70,21 @@ def architecture(values: dict[str, Any]) -> Architecture:
     known = {field.name for field in dataclasses.fields(Architecture)}
     if unknown := sorted(values.keys() - known):
         raise UsageError(f"LGM has no setting {', '.join(unknown)}", hint=f"It has {', '.join(sorted(known))}.")
-    return Architecture(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return Architecture(**arguments)
 
 
-def _check_positive(arch: Architecture) -> None:
+def _check_types(arch: Architecture) -> None:
     for field in dataclasses.fields(arch):
-        value = getattr(arch, field.name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if not isinstance(number, bool) and (not isinstance(number, int) or number < 1):
-                raise UsageError(f"LGM setting {field.name} must hold positive whole numbers, not {number!r}")
+        value, many = getattr(arch, field.name), str(field.type).startswith("tuple")
+        kind, what = (bool, "true or false") if "bool" in str(field.type) else (int, "a positive whole number")
+        items = value if many and isinstance(value, tuple) else (value,)
+        if many != isinstance(value, tuple) or any(
+            type(item) is not kind or (kind is int and item < 1) for item in items
+        ):
+            raise UsageError(f"LGM setting {field.name} must be {what}{' per block' if many else ''}, not {value!r}")
 
 
 def _check_lengths(arch: Architecture) -> None:

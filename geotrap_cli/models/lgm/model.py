@@ -112,7 +112,7 @@ class LGM(ModelMixin, ConfigMixin, PeftAdapterMixin):
         return activate(self(images))
 
     def units(self) -> dict[str, list[str]]:
-        """Parameter names by unit, in forward order; see ``geotrap_cli.models.lgm.units``."""
+        """Parameter names by unit, in state-dict order; see ``geotrap_cli.models.lgm.units``."""
         return group_by_unit(name for name, _ in self.named_parameters())
 
     def fuse_head(self) -> LGM:
@@ -120,8 +120,13 @@ class LGM(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
         The output is the same up to rounding. ``conv`` becomes an identity without parameters and the config says
         ``fused_head = True``, so that saving and loading agree on the parameters there are.
+
+        Raises:
+            GeotrapError: When an adapter sits on one of the two convolutions.
         """
         if not isinstance(self.conv, nn.Identity):
+            if type(self.conv) is not nn.Conv2d or type(self.unet.conv_out) is not nn.Conv2d:
+                raise GeotrapError("The head cannot be fused under an adapter", hint="Merge or unload it first.")
             fold_into(self.unet.conv_out, self.conv)
             self.conv = nn.Identity()
             defaults = [name for name in self.config.get("_use_default_values", []) if name != "fused_head"]

@@ -1,0 +1,126 @@
+"""A generator as a diffusers folder: ``config.json`` and ``diffusion_pytorch_model[.VARIANT].safetensors``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from geotrap_cli.atomic import atomic_path
+from geotrap_cli.errors import GeotrapError, NonFiniteError, UsageError
+from geotrap_cli.models.lgm.architecture import Architecture, architecture
+from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.tensors import fill, read_tensors, shorten
+
+CONFIG_NAME: Final = "config.json"
+WEIGHTS_STEM: Final = "diffusion_pytorch_model"
+
+
+def load_folder(folder: Path) -> LGM:
+    """The model in a diffusers folder, in float32; full precision is taken where there are variants.
+
+    Raises:
+        UsageError: When a file is missing or damaged, the config is not one of an LGM, or the tensors do not fit it.
+    """
+    arch = _read_config(folder / CONFIG_NAME)
+    weights = _find_weights(folder)
+    with torch.device("meta"):
+        model = LGM(**arch.asdict())
+    fill(model, read_tensors(weights), str(weights), f"They must fit {folder / CONFIG_NAME}.")
+    return model
+
+
+def save_generator(
+    model: LGM, folder: str | Path, variant: str | None = None, dtype: torch.dtype | None = None
+) -> None:
+    """Write ``model`` as a diffusers folder that is either whole or not there; an older one is replaced.
+
+    Args:
+        model: Without adapters: merge or unload them first.
+        folder: Where to; must be absent, empty, or hold nothing but a model.
+        variant: Goes into the name of the weights file, for example ``"fp16"``.
+        dtype: Precision on disk; that of the model if None.
+
+    Raises:
+        UsageError: When the folder holds other files.
+        GeotrapError: When the model carries adapters.
+        NonFiniteError: When a weight is NaN or infinite, also after rounding to ``dtype``.
+    """
+    target = Path(folder)
+    _check_replaceable(target)
+    tensors = {name: _for_disk(name, value, dtype) for name, value in _plain_state(model).items()}
+    with atomic_path(target) as temporary:
+        temporary.mkdir()
+        model.save_config(temporary)
+        save_file(tensors, temporary / weights_name(variant), metadata={"format": "pt"})
+
+
+def weights_name(variant: str | None = None) -> str:
+    """File name of the weights, as diffusers has it."""
+    return f"{WEIGHTS_STEM}.{variant}.safetensors" if variant else f"{WEIGHTS_STEM}.safetensors"
+
+
+def _read_config(path: Path) -> Architecture:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} cannot be read ({' '.join(str(error).split())})",
+            hint="A model folder holds config.json and diffusion_pytorch_model.safetensors.",
+        ) from error
+    if not isinstance(values, dict) or values.get("_class_name", LGM.__name__) != LGM.__name__:
+        found = values.get("_class_name") if isinstance(values, dict) else type(values).__name__
+        raise UsageError(f"{path} describes {found!r}, not an LGM", hint="Name the folder of an LGM.")
+    try:
+        return architecture({name: value for name, value in values.items() if not name.startswith("_")})
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def _find_weights(folder: Path) -> Path:
+    full = folder / weights_name()
+    if full.is_file():
+        return full
+    variants = sorted(folder.glob(f"{WEIGHTS_STEM}.*.safetensors"))
+    if len(variants) != 1:
+        found = f"several variants ({shorten(path.name for path in variants)})" if variants else "no weights"
+        raise UsageError(f"{folder} holds {found}", hint=f"It must hold {weights_name()} or a single variant of it.")
+    return variants[0]
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, so the model cannot be saved there", hint="Name another folder.")
+    others = [] if not folder.exists() else [path.name for path in sorted(folder.iterdir()) if not _is_model_file(path)]
+    if others:
+        raise UsageError(
+            f"{folder} holds other files ({shorten(others)}), so a model cannot replace it",
+            hint="Name a new folder.",
+        )
+
+
+def _is_model_file(path: Path) -> bool:
+    return path.name == CONFIG_NAME or (path.name.startswith(WEIGHTS_STEM) and path.suffix == ".safetensors")
+
+
+def _plain_state(model: LGM) -> dict[str, Any]:
+    with torch.device("meta"):
+        expected = LGM.from_config(dict(model.config)).state_dict().keys()
+    state = model.state_dict()
+    if state.keys() != expected:
+        raise GeotrapError(
+            f"The model has parameters that its config does not explain ({shorten(sorted(state.keys() ^ expected))})",
+            hint="Merge or unload adapters before saving the model.",
+        )
+    return state
+
+
+def _for_disk(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    converted = value.detach().to("cpu", dtype).contiguous()
+    if not bool(converted.isfinite().all()):
+        raise NonFiniteError(f"Weight {name} is NaN or infinite, so the model is not saved")
+    return converted
