@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from geotrap_cli.atomic import write_json, write_text
 from geotrap_cli.errors import GeotrapError, NonFiniteError, UsageError
+
+if TYPE_CHECKING:
+    from geotrap_cli.options import CommonOptions
+    from geotrap_cli.profile.load import LoadedProfile
 
 RUNS_VARIABLE = "GEOTRAP_RUNS"
 MANIFEST, PROFILE, METRICS, SUMMARY, LOCK = "manifest.json", "profile.toml", "metrics.jsonl", "summary.json", ".lock"
@@ -35,6 +39,7 @@ class RunFolder:
     path: Path
     _lock: FileLock | None = None
     _metrics: IO[str] | None = None
+    _logged: bool = False
 
     @property
     def name(self) -> str:
@@ -52,6 +57,11 @@ class RunFolder:
         return str(self.manifest["command"])
 
     @property
+    def profile_name(self) -> str:
+        """The short name of its profile."""
+        return str(self.manifest.get("profile", ""))
+
+    @property
     def profile_path(self) -> Path:
         """The resolved profile of the run."""
         return self.path / PROFILE
@@ -64,7 +74,7 @@ class RunFolder:
 
     def __enter__(self) -> RunFolder:
         self._acquire()
-        self.update_manifest(status="running", error=None)
+        self.record(status="running", error=None)
         return self
 
     def __exit__(
@@ -82,18 +92,23 @@ class RunFolder:
 
     def _record_end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
         if kind is None:
-            self.update_manifest(status="finished", ended=_now())
+            self.record(status="finished", ended=_now())
         elif issubclass(kind, KeyboardInterrupt):
-            self.update_manifest(status="interrupted", ended=_now())
+            self.record(status="interrupted", ended=_now())
+            # Whoever reports the interrupt can say what to continue.
+            error.run_path = self.path  # type: ignore[union-attr]
         else:
-            self.update_manifest(status="failed", ended=_now(), error=f"{kind.__name__}: {error}")
+            self.record(status="failed", ended=_now(), error=f"{kind.__name__}: {error}")
 
-    def update_manifest(self, **entries: Any) -> None:
+    def record(self, **entries: Any) -> None:
         """Set top-level entries of the manifest, atomically."""
         write_json(self.path / MANIFEST, self.manifest | entries)
 
-    def append_metrics(self, row: Mapping[str, Any]) -> None:
+    def log(self, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl and flush it.
+
+        The first line with a ``step`` drops all lines from that step on, and any line cut short by a crash: a resumed
+        run computes them again.
 
         Raises:
             NonFiniteError: A value is NaN or infinite.
@@ -101,14 +116,16 @@ class RunFolder:
         for key, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise NonFiniteError(f"{self.name}: metric {key} is {value} at step {row.get('step', '?')}")
+        if not self._logged and "step" in row:
+            self._drop_from(row["step"])
+            self._logged = True
         if self._metrics is None:
             self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
         self._metrics.write(json.dumps(dict(row), allow_nan=False) + "\n")
         self._metrics.flush()
 
-    def rewind_metrics(self, step: int) -> None:
-        """Drop lines after ``step``, and a line cut short by a crash, before a resumed run writes them again."""
-        kept = [row for row in self.metrics() if row.get("step", 0) <= step]
+    def _drop_from(self, step: int) -> None:
+        kept = [row for row in self.metrics() if row.get("step", 0) < step]
         if self._metrics:
             self._metrics.close()
             self._metrics = None
@@ -122,7 +139,7 @@ class RunFolder:
             if line.endswith("\n"):
                 yield _parse(line, f"{file}, line {number}")
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
+    def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, atomically."""
         write_json(self.path / SUMMARY, dict(summary))
 
@@ -158,6 +175,23 @@ class RunFolder:
 def runs_root(stated: Path | None = None) -> Path:
     """The folder of all runs: ``--runs``, else ``GEOTRAP_RUNS``, else ``./runs``."""
     return Path(stated or os.environ.get(RUNS_VARIABLE) or "runs")
+
+
+def create_or_resume(command: str, options: CommonOptions, loaded: LoadedProfile) -> RunFolder:
+    """The run ``command`` writes to: the one that ``--resume`` means, or a new one; enter it with ``with``.
+
+    Raises:
+        UsageError: ``--resume`` was given and there is no such unfinished run.
+    """
+    if options.resume:
+        return resumable_run(options.resume_path, command, options.runs_root)
+    # Imported here: reading runs needs neither pydantic nor torch.
+    from geotrap_cli.profile.dump import dump_toml
+    from geotrap_cli.provenance import record_environment
+
+    text = f"# {loaded.source}\n{dump_toml(loaded.profile, loaded.origins)}"
+    facts = {"source": loaded.source, "device": options.device, "environment": record_environment()}
+    return create_run(command, loaded.name, text, options.runs_root, facts)
 
 
 def create_run(

@@ -2,7 +2,7 @@
 
 from geotrap_cli.profile.dump import dump_toml
 from geotrap_cli.profile.files import find_profile, shipped_profiles
-from geotrap_cli.profile.loading import DEFAULT_PROFILE, LoadedProfile, load_profile
+from geotrap_cli.profile.load import DEFAULT_PROFILE, LoadedProfile, load_profile
 from geotrap_cli.profile.schema import Profile
 
 __all__ = [

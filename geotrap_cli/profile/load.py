@@ -25,18 +25,15 @@ NAMED_WEIGHTS = ("shipped", "random")
 class LoadedProfile:
     """A checked profile, with the origin of every value by dotted key.
 
-    An origin is ``default``, ``profile <file>``, ``env GEOTRAP_...`` or ``--set``.
+    An origin is ``default``, ``profile <file>``, ``env GEOTRAP_...`` or ``--set``; ``source`` says in words which
+    profile it is, and ``name`` is its short name, as run folders carry it.
     """
 
     profile: Profile
     origins: dict[str, str]
     source: str
     path: Path
-
-    @property
-    def name(self) -> str:
-        """The short name, as run folders carry it."""
-        return self.path.stem
+    name: str
 
 
 def load_profile(
@@ -61,7 +58,7 @@ def load_profile(
     add_overrides(layers, overrides)
     source = f"shipped profile {path.stem}" if is_shipped(path) else f"profile {path}"
     profile = _check(layers, source)
-    return LoadedProfile(profile, _origins(profile, layers), source, path)
+    return LoadedProfile(profile, _origins(profile, layers), source, path, path.stem)
 
 
 def _check(layers: Layers, source: str) -> Profile:

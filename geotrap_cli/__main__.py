@@ -1,0 +1,58 @@
+"""The program ``geotrap``: parse, run, and turn whatever happens into an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from geotrap_cli.cli.argv import normalise, verb
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that ``argv`` (default: the process's) names, and return its exit code.
+
+    0 finished, whatever the verdict · 1 run-time error · 2 usage, profile or unreadable input · 3 a ``--gate``
+    failed · 4 ``--require-valid`` and the verdict is not VALID · 130 interrupted.
+    """
+    arguments = normalise(sys.argv[1:] if argv is None else argv)
+    try:
+        return _invoke(arguments)
+    except (Exception, KeyboardInterrupt) as error:
+        return _report(_cause(error), arguments)
+
+
+def _invoke(arguments: list[str]) -> int:
+    import typer.main
+
+    from geotrap_cli.cli.app import app
+
+    command: Any = typer.main.get_command(app)
+    code = command.main(arguments, prog_name="geotrap", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The parser turns Ctrl-C into an Abort; what was raised is its context."""
+    import typer
+
+    if isinstance(error, typer.Abort):
+        inner = error.__cause__ or error.__context__
+        return inner if isinstance(inner, KeyboardInterrupt) else KeyboardInterrupt()
+    return error
+
+
+def _report(error: BaseException, arguments: Sequence[str]) -> int:
+    from geotrap_cli.cli.failures import describe
+    from geotrap_cli.cli.output import write_error
+
+    if "--debug" in arguments:
+        traceback.print_exception(error)
+    shown = describe(error, verb(arguments))
+    write_error(shown, as_json="--json" in arguments)
+    return shown.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

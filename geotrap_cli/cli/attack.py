@@ -1,0 +1,55 @@
+"""``geotrap attack``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from geotrap_cli.cli.examples import epilog
+from geotrap_cli.cli.options import COMPUTING, accepts, refuse_profile_on_resume
+from geotrap_cli.cli.output import make_console, show
+from geotrap_cli.cli.resolved import ResolvedProfile
+from geotrap_cli.errors import UsageError
+from geotrap_cli.options import CommonOptions
+
+EPILOG = epilog(
+    "geotrap attack --lora",
+    "geotrap attack lora full --set attack.steps=300",
+    "geotrap attack --full --run runs/20260101T120000Z-train-pos_opacity",
+    "geotrap attack --set attack.lora.rank=64",
+    next_step="geotrap compare   (`geotrap plugins` shows all attacks)",
+)
+
+
+@accepts("profile", "overrides", "runs", "run", "resume", *COMPUTING)
+def attack(
+    options: CommonOptions,
+    methods: Annotated[
+        list[str] | None, typer.Argument(metavar="[ATTACK]...", help="Attacks by key; none: those of the profile.")
+    ] = None,
+    lora: Annotated[bool, typer.Option("--lora", help="The attack lora.", rich_help_panel="Attacks")] = False,
+    full: Annotated[bool, typer.Option("--full", help="The attack full.", rich_help_panel="Attacks")] = False,
+) -> None:
+    """Fine-tune the released weights as an attacker would, next to the undefended ones.
+
+    Both sets of weights get the same objects, batches, seeds and budget. Works on the latest finished run of
+    `geotrap train`, with that run's profile, unless --run or --profile says otherwise.
+    """
+    refuse_profile_on_resume(options)
+    chosen = (*(methods or ()), *(["lora"] if lora else ()), *(["full"] if full else ()))
+    if options.resume and chosen:
+        raise UsageError("--resume continues with the run's own attacks", hint="leave out their names")
+    if chosen:
+        options = options.with_overrides(f"attack.methods={','.join(dict.fromkeys(chosen))}")
+    from geotrap_cli.runs import latest_run
+
+    starts_from_run = not (options.profile or options.run or options.resume)
+    default = latest_run("train", options.runs_root).profile_path if starts_from_run else None
+    loaded = options.load_profile("attack", default, seed_table="attack")
+    if options.dry_run:
+        show(options, ResolvedProfile(loaded))
+        return
+    from geotrap_cli.training.attack import run_attack
+
+    show(options, run_attack(options, loaded, make_console(stderr=True)))

@@ -1,0 +1,13 @@
+"""The last part of each help page: worked examples and the next step."""
+
+from __future__ import annotations
+
+
+def epilog(*examples: str, next_step: str) -> str:
+    """Examples, one a line, and what to do afterwards."""
+    lines = ["[bold]Examples[/bold]", *(f"  {_literal(example)}" for example in examples)]
+    return "\n".join([*lines, "", f"[bold]Next[/bold]  {_literal(next_step)}"])
+
+
+def _literal(text: str) -> str:
+    return text.replace("[", "\\[")

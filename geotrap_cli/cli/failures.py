@@ -1,0 +1,67 @@
+"""Every way a command can end badly, as one error with an exit code."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import Any
+
+from geotrap_cli.errors import GeotrapError, UsageError
+
+INTERRUPTED = 130
+RESUMABLE = ("train", "attack", "pretrain")
+
+_OS_HINTS = {
+    errno.ENOSPC: "free some space, or choose another disk with --runs",
+    errno.EACCES: "check the permissions, or choose another folder with --runs",
+    errno.EROFS: "choose another folder with --runs",
+}
+
+
+class InterruptedRunError(GeotrapError):
+    """The user interrupted the command."""
+
+    exit_code = INTERRUPTED
+
+
+def describe(error: BaseException, command: str) -> GeotrapError:
+    """``error`` as something to show, whatever it is; a bug of the program is named as such."""
+    if isinstance(error, GeotrapError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return _interrupted(error, command)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return GeotrapError("out of memory", hint="use a smaller batch, such as --set train.batch_size=1")
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        hint = _OS_HINTS.get(error.errno or 0)
+        return GeotrapError(f"{error.strerror or error}{where}", hint=hint)
+    if is_usage_error(error):
+        return _usage(error)
+    kind = type(error).__name__
+    return GeotrapError(f"internal error: {kind}: {_one_line(str(error))}", hint="--debug shows where it happened")
+
+
+def is_usage_error(error: BaseException) -> bool:
+    """Whether the argument parser raised ``error`` (its classes moved between releases of Typer)."""
+    return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _usage(error: Any) -> UsageError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "geotrap"
+    return UsageError(_one_line(error.format_message()).rstrip("."), hint=f"see `{command} --help`")
+
+
+def _interrupted(error: KeyboardInterrupt, command: str) -> InterruptedRunError:
+    path = getattr(error, "run_path", None)
+    if path is not None and command in RESUMABLE:
+        return InterruptedRunError(
+            f"interrupted: the state is in {path}", hint=f"go on with `geotrap {command} --resume {path}`"
+        )
+    hint = f"go on with `geotrap {command} --resume`" if command in RESUMABLE else None
+    return InterruptedRunError("interrupted", hint=hint)
+
+
+def _one_line(text: str | Sequence[str]) -> str:
+    return " ".join(str(text).split())

@@ -1,0 +1,34 @@
+"""``geotrap train``."""
+
+from __future__ import annotations
+
+from geotrap_cli.cli.examples import epilog
+from geotrap_cli.cli.options import COMPUTING, accepts, refuse_profile_on_resume
+from geotrap_cli.cli.output import make_console, show
+from geotrap_cli.cli.resolved import ResolvedProfile
+from geotrap_cli.options import CommonOptions
+
+EPILOG = epilog(
+    "geotrap train",
+    "geotrap train --profile pos_scale --set train.steps=400",
+    "geotrap train --profile mine.toml --dry-run",
+    "geotrap train --resume",
+    next_step="geotrap attack --lora   (`geotrap profiles list` shows the profiles)",
+)
+
+
+@accepts("profile", "overrides", "runs", "resume", *COMPUTING)
+def train(options: CommonOptions) -> None:
+    """Immunize a generator: traps on target objects, distillation on all others.
+
+    Writes a run folder with the defended weights, the resolved profile and the metrics. Without options: the nano
+    generator with its shipped weights on the procedural objects, on the CPU.
+    """
+    refuse_profile_on_resume(options)
+    loaded = options.load_profile("train")
+    if options.dry_run:
+        show(options, ResolvedProfile(loaded))
+        return
+    from geotrap_cli.training.defense import run_defense
+
+    show(options, run_defense(options, loaded, make_console(stderr=True)))
