@@ -40,7 +40,7 @@ class PluginInfo:
     error: str | None
 
 
-def load_plugin(group: str, key: str) -> type:
+def load_plugin(group: str, key: str) -> type[Any]:
     """Import the class registered as ``key`` in ``group``.
 
     Raises:
@@ -127,7 +127,7 @@ def _package_names(entries: list[EntryPoint]) -> str:
     return ", ".join(sorted(_package(entry) for entry in entries))
 
 
-def _import(entry: EntryPoint) -> type:
+def _import(entry: EntryPoint) -> type[Any]:
     # Third-party code may raise anything while it is imported, sys.exit() included.
     try:
         plugin = entry.load()

@@ -50,7 +50,8 @@ def is_usage_error(error: BaseException) -> bool:
 def _usage(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "geotrap"
-    return UsageError(_one_line(error.format_message()).rstrip("."), hint=f"see `{command} --help`")
+    message = _one_line(error.format_message()).rstrip(".")
+    return UsageError(message, hint=None if message.endswith("?") else f"see `{command} --help`")
 
 
 def _interrupted(error: KeyboardInterrupt, command: str) -> InterruptedRunError:

@@ -83,7 +83,7 @@ def show_(options: CommonOptions, profile: ProfileName) -> None:
     """Show a profile with every value and where it comes from."""
     from geotrap_cli.profile import load_profile
 
-    show(options, ResolvedProfile(load_profile(profile, options.overrides)))
+    show(options, ResolvedProfile(load_profile(profile, options.overrides, complete=False)))
 
 
 @app.command("copy", epilog=EPILOG)

@@ -40,6 +40,7 @@ def load_profile(
     name_or_path: str | Path = DEFAULT_PROFILE,
     overrides: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
+    complete: bool = True,
 ) -> LoadedProfile:
     """Load a profile; a later source wins: default < profile < ``GEOTRAP_TABLE__KEY`` < ``--set table.key=value``.
 
@@ -47,6 +48,7 @@ def load_profile(
         name_or_path: A TOML file, or the name of a shipped profile; ``.toml`` may be left out.
         overrides: The arguments of ``--set``.
         env: The environment; None: that of the process.
+        complete: Whether what the data set reader requires, such as its folder, must be there.
 
     Raises:
         UsageError: The file is missing or not TOML, or values are wrong: all of them, one a line.
@@ -57,14 +59,14 @@ def load_profile(
     add_environment(layers, os.environ if env is None else env)
     add_overrides(layers, overrides)
     source = f"shipped profile {path.stem}" if is_shipped(path) else f"profile {path}"
-    profile = _check(layers, source)
+    profile = _check(layers, source, complete)
     return LoadedProfile(profile, _origins(profile, layers), source, path, path.stem)
 
 
-def _check(layers: Layers, source: str) -> Profile:
+def _check(layers: Layers, source: str, complete: bool) -> Profile:
     _make_paths_absolute(layers)
     problems = Problems(layers)
-    tables = check_plugin_tables(layers, problems)
+    tables = check_plugin_tables(layers, problems, complete)
     profile = Profile()
     try:
         profile = Profile.model_validate(tables)

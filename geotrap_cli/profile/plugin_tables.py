@@ -20,14 +20,18 @@ READER_FIELDS = ("root", "objects_per_category", "cache")
 """Fields of ``[data]`` that only the data set reader reads; the others act whatever the reader is."""
 
 
-def check_plugin_tables(layers: Layers, problems: Problems) -> dict[str, Any]:
-    """The tables of ``layers`` with each plug-in's own settings checked by its ``Config``."""
+def check_plugin_tables(layers: Layers, problems: Problems, complete: bool = True) -> dict[str, Any]:
+    """The tables of ``layers`` with each plug-in's own settings checked by its ``Config``.
+
+    With ``complete`` false, what the data set reader requires may still be missing.
+    """
     tables = dict(layers.tables)
     if isinstance(tables.get("traps"), Mapping):
         tables["traps"] = _check_traps(tables["traps"], problems)
     if isinstance(tables.get("attack", {}), Mapping):
         tables["attack"] = _check_attack(tables.get("attack", {}), problems)
-    _check_data(tables.get("data"), problems)
+    _check_model(tables.get("model"), problems)
+    _check_data(tables.get("data"), problems, complete)
     _check_bounds(tables, problems)
     return tables
 
@@ -100,7 +104,15 @@ def _absolute(config: Any, options: Mapping[str, Any], dotted: str, layers: Laye
     return absolute
 
 
-def _check_data(data: Any, problems: Problems) -> None:
+def _check_model(model: Any, problems: Problems) -> None:
+    from geotrap_cli.models.lgm.presets import PRESETS
+
+    preset = model.get("preset") if isinstance(model, Mapping) else None
+    if isinstance(preset, str) and preset not in PRESETS:
+        problems.add("model.preset", f"unknown preset '{preset}'; {suggestion(preset, PRESETS)}")
+
+
+def _check_data(data: Any, problems: Problems, complete: bool) -> None:
     """The reader named by ``data.kind`` exists, gets what it requires, and reads what the profile states for it."""
     table = data if isinstance(data, Mapping) else {}
     kind, known = table.get("kind", DataTable.model_fields["kind"].default), plugin_keys("geotrap.datasets")
@@ -109,12 +121,12 @@ def _check_data(data: Any, problems: Problems) -> None:
             problems.add("data.kind", f"unknown data set '{kind}'; {suggestion(kind, known)}")
         return
     try:
-        fields = load_plugin("geotrap.datasets", kind).Config.model_fields  # type: ignore[attr-defined]
+        fields = load_plugin("geotrap.datasets", kind).Config.model_fields
     except GeotrapError as error:
         problems.add("data.kind", f"{error.message}; {error.hint}")
         return
     for name in READER_FIELDS:
-        if name in fields and fields[name].is_required() and name not in table:
+        if complete and name in fields and fields[name].is_required() and name not in table:
             problems.add(f"data.{name}", f"data set '{kind}' needs it; add --set data.{name}=...")
         if name in table and name not in fields:
             problems.add(f"data.{name}", f"data set '{kind}' does not read it; remove it")
