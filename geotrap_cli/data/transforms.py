@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
 from geotrap_cli.cameras import blender_to_viewmats, intrinsics_from_fov
@@ -20,6 +20,8 @@ _HINT = "Write one number or one matrix for each field as Blender and NeRF tools
 
 class _Intrinsics(BaseModel):
     """Intrinsics as the file or one frame states them; pixels, except the field of view (radians)."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     camera_angle_x: float | None = Field(default=None, gt=0, lt=3.1415)
     fl_x: float | None = Field(default=None, gt=0)
