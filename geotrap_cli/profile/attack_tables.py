@@ -28,7 +28,7 @@ class AttackTable(Table):
     )
 
     def options(self, key: str) -> dict[str, Any]:
-        """The settings of the attack ``key``: the stated fields of its own ``Config``, empty when there are none."""
+        """The settings of the attack ``key``: the fields of its own ``Config``; empty when it is not configured."""
         return dict((self.model_extra or {}).get(key, {}))
 
 

@@ -31,7 +31,7 @@ class TrapTable(Table):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The fields of the plug-in's own ``Config``, as far as they are stated, and checked."""
+        """The fields of the plug-in's own ``Config``, checked and complete after :func:`load_profile`."""
         return dict(self.model_extra or {})
 
 

@@ -21,7 +21,7 @@ READER_FIELDS = ("root", "objects_per_category", "cache")
 
 
 def check_plugin_tables(layers: Layers, problems: Problems, complete: bool = True) -> dict[str, Any]:
-    """The tables of ``layers`` with each plug-in's own settings checked by its ``Config``.
+    """The tables of ``layers`` with each plug-in's own settings checked and filled up by its ``Config``.
 
     With ``complete`` false, what the data set reader requires may still be missing.
     """
@@ -64,8 +64,8 @@ def _check_attack(attack: Mapping[str, Any], problems: Problems) -> dict[str, An
         else:
             checked[key] = _check_options("geotrap.attacks", key, table, f"attack.{key}", problems)
     for key in _methods(attack):
-        if key not in known:
-            problems.add("attack.methods", f"unknown attack '{key}'; {suggestion(key, known)}")
+        if key not in attack:
+            checked[key] = _check_options("geotrap.attacks", key, {}, "attack.methods", problems)
     return checked
 
 
@@ -81,12 +81,11 @@ def _check_options(
     dotted: str,
     problems: Problems,
 ) -> dict[str, Any]:
-    """The plug-in's settings as plain values; as they are when there is a problem with them."""
+    """The plug-in's settings with its defaults, as plain values; as they are when there is a problem with them."""
     try:
         plugin: Any = load_plugin(group, key)
         stated = _absolute(plugin.Config, options, dotted, problems.layers)
-        # Only what is stated: a Config may refuse an option that does not act, even at its default.
-        return parse_config(plugin, stated).model_dump(mode="json", exclude_none=True, exclude_unset=True)
+        return parse_config(plugin, stated).model_dump(mode="json", exclude_none=True)
     except GeotrapError as error:
         problems.add(dotted, f"{error.message}; {error.hint}" if error.hint else error.message)
     except ValidationError as error:
@@ -128,7 +127,8 @@ def _check_data(data: Any, problems: Problems, complete: bool) -> None:
     for name in READER_FIELDS:
         if complete and name in fields and fields[name].is_required() and name not in table:
             problems.add(f"data.{name}", f"data set '{kind}' needs it; add --set data.{name}=...")
-        if name in table and name not in fields:
+        # A resolved profile states every value, so that only one that differs from the default was meant to act.
+        if name not in fields and table.get(name) not in (None, DataTable.model_fields[name].default):
             problems.add(f"data.{name}", f"data set '{kind}' does not read it; remove it")
 
 

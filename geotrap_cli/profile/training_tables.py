@@ -24,7 +24,7 @@ class TrainTable(Table):
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = Field(
         default=(0.9, 0.95), description="AdamW's decay rates of the first and second moment."
     )
-    schedule: Literal["constant", "cosine", "one_cycle", "linear"] = Field(
+    schedule: Literal["constant", "cosine", "linear", "one_cycle", "wsd"] = Field(
         default="constant", description="Course of the learning rate after the warm-up."
     )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
