@@ -45,7 +45,7 @@ class ProceduralConfig(BaseModel):
         default=None, description="Cache folder; default: GEOTRAP_CACHE or the user's cache folder."
     )
     in_memory: int = Field(
-        default=2048, ge=1, description="Objects whose pictures are kept in memory (0.5 MB each at 64 px)."
+        default=4096, ge=1, description="Objects whose pictures are kept in memory (0.5 MB each at 64 px)."
     )
 
 
