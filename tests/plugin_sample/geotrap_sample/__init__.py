@@ -1,0 +1,1 @@
+"""A trap and an attack for geotrap, to copy from."""
