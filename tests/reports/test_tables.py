@@ -36,6 +36,8 @@ def test_comparison_shows_both_values_their_difference_and_ratio() -> None:
     line = next(line for line in lines if line.strip().startswith("50"))
     for part in ("24.80 [", "14.13 [", "-10.67 [", "0.57 ["):
         assert part in line
+    low, high = (float(bound) for bound in line.split("[")[1].split("]")[0].split(","))
+    assert min(UNDEFENDED) < low < 24.8 < high < max(UNDEFENDED)
     assert "6 object groups, 95% bootstrap interval" in lines[-2]
 
 
