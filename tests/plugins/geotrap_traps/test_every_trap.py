@@ -195,12 +195,9 @@ DEGENERATE = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("degenerate", DEGENERATE)
-def test_degenerate_clouds_have_finite_value_and_gradient(
-    trap: BaseTrap, healthy_raw: Tensor, degenerate: str, dtype: torch.dtype
-) -> None:
-    raw = DEGENERATE[degenerate](healthy_raw).to(dtype).clone().requires_grad_()
+def test_degenerate_clouds_have_finite_value_and_gradient(trap: BaseTrap, healthy_raw: Tensor, degenerate: str) -> None:
+    raw = DEGENERATE[degenerate](healthy_raw).float().clone().requires_grad_()
     loss = trap.loss(activate(raw))
     loss.sum().backward()
     assert loss.isfinite().all()
