@@ -23,6 +23,8 @@ MIN_ALPHA = 1.0 / 255.0
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
 """A pixel stops before the splat that would bring its transmittance to this value or below."""
+MAX_VARIANCE = 1e24
+"""A screen-space variance above this, in square pixels, is degenerate: its Gaussian is culled."""
 FRUSTUM_MARGIN = 0.3
 """The Jacobian is clamped this fraction of tan(fov/2) outside the image border."""
 
@@ -72,7 +74,7 @@ def check(splats: Splats, width: int, height: int, near: float, far: float) -> N
         raise GeotrapError(f"The image size is {width}x{height} pixels", hint="Ask for at least 1x1.")
     if not 0 < near < far:
         raise GeotrapError(f"The depth range is {near} to {far}", hint="near must be positive and below far.")
-    if splats.viewmats.requires_grad or splats.Ks.requires_grad:
+    if torch.is_grad_enabled() and (splats.viewmats.requires_grad or splats.Ks.requires_grad):
         raise GeotrapError("The rasterizer has no gradient to cameras", hint="Detach viewmats and Ks.")
     for name, value in zip(Splats._fields, splats, strict=True):
         _check_finite(name, value)

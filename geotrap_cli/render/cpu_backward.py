@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from geotrap_cli.render.base import MAX_ALPHA, MIN_ALPHA
-from geotrap_cli.render.cpu_forward import LANES, block_range, raw_alpha, row_range
+from geotrap_cli.render.cpu_coverage import LANES, cover, curvature_of, new_coverage, raw_alpha, row_blocks
 from geotrap_cli.render.cpu_jit import kernel, reducing_kernel
 from geotrap_cli.render.cpu_projection import (
     GRAD_BLUE,
@@ -24,12 +24,9 @@ from geotrap_cli.render.cpu_projection import (
     GRAD_SLOPE,
     GRAD_X,
     GRAD_Y,
-    OPACITY,
     PRECISION_X,
     PRECISION_Y,
     SLOPE,
-    X,
-    Y,
 )
 
 TO_RED, TO_GREEN, TO_BLUE, TRANSMITTANCE, LAST, BEHIND = range(6)
@@ -39,10 +36,8 @@ BLOCK = CHANNELS * LANES
 
 
 @reducing_kernel
-def _retreat_block(
-    block: Any, e: float, half_precision: float, offset: float, opacity: float, color: Any, position: float
-) -> Any:
-    """Step the eight pixels of a block back over one splat.
+def _retreat_block(block: Any, first: float, curvature: float, level: float, color: Any, position: float) -> Any:
+    """Step the eight pixels of a block back over one splat; the arguments are those of the forward kernel.
 
     Returns:
         Sums over the pixels of the gradient to sigma times 1, distance and distance squared, and of the gradients to
@@ -55,8 +50,8 @@ def _retreat_block(
     red, green, blue = color
     sum_0, sum_1, sum_2, sum_red, sum_green, sum_blue = zero, zero, zero, zero, zero, zero
     for lane in range(LANES):
-        distance = e + real(np.int32(lane))
-        raw = raw_alpha(distance, half_precision, offset, opacity)
+        distance = first + real(np.int32(lane))
+        raw = raw_alpha(distance, curvature, level)
         alpha = raw if raw < most else most
         adds = (alpha >= least) & (position <= block[LAST * LANES + lane])
         alpha = alpha if adds else zero
@@ -90,18 +85,22 @@ def _furthest(pixels: Any, cells: int) -> Any:
 
 
 @kernel
-def _add_row(screen: Any, n: int, dy: float, s0: float, s1: float, s2: float, out: Any) -> None:
-    """Turn the sums over a row of sigma's gradient times e^0, e^1 and e^2 into gradients of the splat.
+def _add(screen: Any, n: int, dy: float, sums: Any, out: Any) -> None:
+    """Turn the sums over a block into gradients of the splat.
 
-    sigma = (precision_x e^2 + precision_y dy^2) / 2 with e = x - centre_x - slope dy.
+    sigma = (precision_x e^2 + precision_y dy^2) / 2 with e = x - centre_x - slope dy, the distance in the row.
     """
+    s0, s1, s2, red, green, blue = sums
     pull = screen[n, PRECISION_X] * s1
     out[GRAD_X] -= pull
     out[GRAD_Y] += screen[n, SLOPE] * pull - screen[n, PRECISION_Y] * dy * s0
     out[GRAD_SLOPE] -= pull * dy
     out[GRAD_PRECISION_X] += 0.5 * s2
     out[GRAD_PRECISION_Y] += 0.5 * dy * dy * s0
-    out[GRAD_OPACITY] -= s0 / screen[n, OPACITY]
+    out[GRAD_OPACITY] -= s0
+    out[GRAD_RED] += red
+    out[GRAD_GREEN] += green
+    out[GRAD_BLUE] += blue
 
 
 @kernel
@@ -109,35 +108,21 @@ def retreat(screen: Any, order: Any, rgb: Any, width: int, height: int, pixels: 
     """Fill the screen-space gradients of one view's visible splats.
 
     `screen` is the view's table [N, 8], `order` the indices of its visible splats front to back, `rgb` [N, 3] their
-    colours; `pixels` is a flat buffer as described above, whose state is used up. `gradients` [N, 9] is the output,
-    zero at the start.
+    colours; `pixels` is a flat buffer of blocks of CHANNELS, whose state is used up. `gradients` [N, 9] is the output,
+    zero at the start; its GRAD_OPACITY is that to the logarithm of the opacity.
     """
     real = screen.dtype.type
-    blocks = (width + LANES - 1) // LANES
-    furthest = _furthest(pixels, height * blocks)
+    cells, rows = new_coverage(screen, width, height)
+    furthest = _furthest(pixels, height * row_blocks(width))
     for position in range(furthest.max(), 0, -1):
         n = order[position - 1]
         color = (rgb[n, 0], rgb[n, 1], rgb[n, 2])
-        half_precision = real(0.5) * screen[n, PRECISION_X]
+        curvature = curvature_of(screen, n)
         out = gradients[n]
-        first_row, last_row = row_range(screen, n, height)
-        for row in range(first_row, last_row):
-            dy = real(row) + real(0.5) - screen[n, Y]
-            offset = real(0.5) * screen[n, PRECISION_Y] * dy * dy
-            centre = screen[n, X] + screen[n, SLOPE] * dy
-            first, last = block_range(screen, n, dy, width)
-            s0, s1, s2 = 0.0, 0.0, 0.0
-            for index in range(first, last):
-                cell = row * blocks + index
-                if furthest[cell] < position:
-                    continue
-                e = real(index * LANES) + real(0.5) - centre
-                block = pixels[cell * BLOCK : (cell + 1) * BLOCK]
-                a0, a1, a2, red, green, blue = _retreat_block(
-                    block, e, half_precision, offset, screen[n, OPACITY], color, real(position)
-                )
-                s0, s1, s2 = s0 + a0, s1 + a1, s2 + a2
-                out[GRAD_RED] += red
-                out[GRAD_GREEN] += green
-                out[GRAD_BLUE] += blue
-            _add_row(screen, n, dy, s0, s1, s2, out)
+        for item in range(cover(screen, n, width, height, cells, rows)):
+            cell = cells[item]
+            if furthest[cell] < position:
+                continue
+            block = pixels[cell * BLOCK : (cell + 1) * BLOCK]
+            sums = _retreat_block(block, rows[item, 2], curvature, rows[item, 1], color, real(position))
+            _add(screen, n, rows[item, 0], sums, out)

@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from geotrap_cli.render.base import BLUR, FRUSTUM_MARGIN, MIN_ALPHA
+from geotrap_cli.render.base import BLUR, FRUSTUM_MARGIN, MAX_VARIANCE, MIN_ALPHA
 from geotrap_cli.render.cpu_jit import kernel
 
-X, Y, SLOPE, PRECISION_X, PRECISION_Y, OPACITY, CUTOFF, HALF_HEIGHT = range(8)
-"""Columns of a screen table [N, 8]; CUTOFF is the largest visible 2 sigma, HALF_HEIGHT is in pixels."""
+X, Y, SLOPE, PRECISION_X, PRECISION_Y, PEAK, CUTOFF, HALF_HEIGHT = range(8)
+"""Columns of a screen table [N, 8]; PEAK is log2 of the opacity, CUTOFF the largest visible 2 sigma, HALF_HEIGHT in pixels."""
 SCREEN_COLUMNS = 8
 GRAD_X, GRAD_Y, GRAD_SLOPE, GRAD_PRECISION_X, GRAD_PRECISION_Y, GRAD_OPACITY, GRAD_RED, GRAD_GREEN, GRAD_BLUE = range(9)
 """Columns of a table of screen-space gradients [N, 9]."""
@@ -106,6 +106,15 @@ def scaled(row: Any, scales: Any, n: int) -> Any:
 
 
 @kernel
+def screen_covariance(p: Any, q: Any) -> Any:
+    """Entries xx, xy, yy of the blurred covariance with factor rows `p` and `q`, and the variance of x given y."""
+    xx, xy, yy = dot(p, p) + BLUR, dot(p, q), dot(q, q) + BLUR
+    # Lagrange's identity: the determinant of a thin, long splat would otherwise cancel.
+    cross = (p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0])
+    return xx, xy, yy, (dot(cross, cross) + BLUR * (xx - BLUR)) / yy + BLUR
+
+
+@kernel
 def project(
     means: Any,
     quats: Any,
@@ -132,9 +141,8 @@ def project(
         axis_x, axis_y, _, _ = screen_axes(viewmat, K, x, y, z, width, height)
         p = scaled(times(axis_x, rotation), scales, n)
         q = scaled(times(axis_y, rotation), scales, n)
-        cov_xx, cov_xy, cov_yy = dot(p, p) + BLUR, dot(p, q), dot(q, q) + BLUR
-        determinant = cov_xx * cov_yy - cov_xy * cov_xy
-        if length == 0.0 or not 0.0 < determinant < math.inf:
+        cov_xx, cov_xy, cov_yy, variance_x = screen_covariance(p, q)
+        if length == 0.0 or not max(cov_xx, cov_yy) <= MAX_VARIANCE:
             continue
         centre_x, centre_y = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
         cutoff = 2.0 * math.log(opacity / MIN_ALPHA)
@@ -145,8 +153,8 @@ def project(
             continue
         screen[n, X], screen[n, Y] = centre_x, centre_y
         screen[n, SLOPE] = cov_xy / cov_yy
-        screen[n, PRECISION_X], screen[n, PRECISION_Y] = cov_yy / determinant, 1.0 / cov_yy
-        screen[n, OPACITY], screen[n, CUTOFF], screen[n, HALF_HEIGHT] = opacity, cutoff, half_height
+        screen[n, PRECISION_X], screen[n, PRECISION_Y] = 1.0 / variance_x, 1.0 / cov_yy
+        screen[n, PEAK], screen[n, CUTOFF], screen[n, HALF_HEIGHT] = math.log2(opacity), cutoff, half_height
         depths[n] = z
         visible += 1
     return visible

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from geotrap_cli.render import cpu_backward, cpu_forward
 from geotrap_cli.render.base import Splats
-from geotrap_cli.render.cpu_forward import LANES
+from geotrap_cli.render.cpu_coverage import LANES, row_blocks
 from geotrap_cli.render.cpu_projection import GRADIENT_COLUMNS, SCREEN_COLUMNS, project
 from geotrap_cli.render.cpu_threads import for_each
 from geotrap_cli.render.cpu_unprojection import unproject
@@ -29,7 +29,7 @@ class Scene:
         self.means, self.quats, self.scales, self.opacities, self.rgb = (
             np.ascontiguousarray(value.detach().numpy()) for value in splats[:5]
         )
-        self.viewmats, self.Ks = (np.ascontiguousarray(value.numpy(), np.float64) for value in splats[5:])
+        self.viewmats, self.Ks = (np.ascontiguousarray(value.detach().numpy(), np.float64) for value in splats[5:])
         self.width, self.height = width, height
         self.images = [(b, v) for b in range(self.means.shape[0]) for v in range(self.viewmats.shape[1])]
         shape = (*self.viewmats.shape[:2], self.means.shape[1])
@@ -100,6 +100,7 @@ class Scene:
                 self.means[b],
                 self.quats[b],
                 self.scales[b],
+                self.opacities[b],
                 self.viewmats[b],
                 self.Ks[b],
                 self.width,
@@ -116,7 +117,7 @@ class Scene:
         return gradients
 
     def _buffer(self, channels: int) -> Array:
-        blocks = -(-self.width // LANES)
+        blocks = row_blocks(self.width)
         return np.empty((*self.viewmats.shape[:2], self.height, blocks, channels, LANES), self.means.dtype)
 
     def _unblocked(self, pixels: Array) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from geotrap_cli.render.base import BLUR
 from geotrap_cli.render.cpu_jit import kernel
 from geotrap_cli.render.cpu_projection import (
     GRAD_BLUE,
@@ -17,21 +16,20 @@ from geotrap_cli.render.cpu_projection import (
     GRAD_SLOPE,
     GRAD_X,
     GRAD_Y,
-    dot,
     rotation_of,
     scaled,
     screen_axes,
+    screen_covariance,
     times,
     to_camera,
 )
 
 
 @kernel
-def _covariance_gradient(gradient: Any, cov_xx: float, cov_xy: float, cov_yy: float) -> Any:
+def _covariance_gradient(gradient: Any, cov_xy: float, cov_yy: float, variance_x: float) -> Any:
     """Gradient to the screen covariance (xx, xy, yy) from that to slope and the two precisions."""
     slope = cov_xy / cov_yy
-    precision_x = 1.0 / (cov_xx - cov_xy * slope)
-    to_variance_x = -precision_x * precision_x * gradient[GRAD_PRECISION_X]
+    to_variance_x = -gradient[GRAD_PRECISION_X] / (variance_x * variance_x)
     to_slope = gradient[GRAD_SLOPE] / cov_yy
     to_yy = to_variance_x * slope * slope - to_slope * slope - gradient[GRAD_PRECISION_Y] / (cov_yy * cov_yy)
     return to_variance_x, to_slope - 2.0 * to_variance_x * slope, to_yy
@@ -132,7 +130,8 @@ def _unproject_one(
     axis_x, axis_y, clamp_x, clamp_y = screen_axes(viewmat, K, x, y, z, size[0], size[1])
     row_x, row_y = times(axis_x, rotation), times(axis_y, rotation)
     p, q = scaled(row_x, scales, n), scaled(row_y, scales, n)
-    to_xx, to_xy, to_yy = _covariance_gradient(g, dot(p, p) + BLUR, dot(p, q), dot(q, q) + BLUR)
+    _, cov_xy, cov_yy, variance_x = screen_covariance(p, q)
+    to_xx, to_xy, to_yy = _covariance_gradient(g, cov_xy, cov_yy, variance_x)
     to_p, to_q = _mix(2.0 * to_xx, p, to_xy, q), _mix(to_xy, p, 2.0 * to_yy, q)
     to_row_x, to_row_y = scaled(to_p, scales, n), scaled(to_q, scales, n)
     _add(
@@ -165,6 +164,7 @@ def unproject(
     means: Any,
     quats: Any,
     scales: Any,
+    opacities: Any,
     viewmats: Any,
     Ks: Any,
     width: int,
@@ -191,7 +191,7 @@ def unproject(
                 continue
             g = gradients[view, n]
             _unproject_one(means, quats, scales, n, viewmats[view], Ks[view], size, g, (to_means, to_quats, to_scales))
-            to_opacities[n] += g[GRAD_OPACITY]
+            to_opacities[n] += g[GRAD_OPACITY] / opacities[n]
             to_rgb[n, 0] += g[GRAD_RED]
             to_rgb[n, 1] += g[GRAD_GREEN]
             to_rgb[n, 2] += g[GRAD_BLUE]

@@ -20,6 +20,9 @@ def rasterize_cuda(splats: Splats, width: int, height: int, near: float, far: fl
 
     """
     rasterization = _gsplat_rasterization()
+    if splats.means.shape[1] == 0:
+        alpha = splats.means.new_zeros(*splats.viewmats.shape[:2], height, width)
+        return alpha.unsqueeze(-1).expand(*alpha.shape, 3).clone(), alpha
     rgb, alpha, _ = rasterization(
         means=splats.means,
         quats=splats.quats,
@@ -40,13 +43,18 @@ def rasterize_cuda(splats: Splats, width: int, height: int, near: float, far: fl
 
 
 def _gsplat_rasterization() -> Callable[..., Any]:
-    # gsplat builds its kernels at the first call, and without a GPU it dies there with an unrelated ImportError.
+    # gsplat builds its kernels on first use, and without a GPU it dies there with an unrelated ImportError.
     if not torch.cuda.is_available():
         raise GeotrapError("The CUDA rasterizer needs a CUDA device and torch sees none", hint="Use --device cpu.")
     try:
         from gsplat import rasterization
+        from gsplat.cuda._backend import _C
     except ImportError as error:
         raise GeotrapError(
             f"The CUDA rasterizer cannot import gsplat ({error})", hint='Run pip install "geotrap[cuda]".'
         ) from error
+    if _C is None:
+        raise GeotrapError(
+            "gsplat found no CUDA toolkit to build its kernels with", hint="Install nvcc and set CUDA_HOME."
+        )
     return rasterization

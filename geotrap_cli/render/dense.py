@@ -17,6 +17,7 @@ from geotrap_cli.render.base import (
     BLUR,
     FRUSTUM_MARGIN,
     MAX_ALPHA,
+    MAX_VARIANCE,
     MIN_ALPHA,
     MIN_TRANSMITTANCE,
     Splats,
@@ -57,8 +58,7 @@ def _project(splats: Splats, b: int, v: int, width: int, height: int, near: floa
     covariances = screen_axes @ screen_axes.mT + BLUR * torch.eye(2, dtype=points.dtype, device=points.device)
     focal, center = torch.stack([K[0, 0], K[1, 1]]), torch.stack([K[0, 2], K[1, 2]])
     centers = points[index, :2] / points[index, 2:] * focal + center
-    determinants = torch.linalg.det(covariances)
-    keep = (determinants > 0) & torch.isfinite(determinants)
+    keep = (torch.diagonal(covariances, dim1=-2, dim2=-1) <= MAX_VARIANCE).all(dim=-1)
     return _Projected(centers[keep], covariances[keep], splats.opacities[b, index[keep]], splats.rgb[b, index[keep]])
 
 
