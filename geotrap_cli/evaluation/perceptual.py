@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geotrap_cli.errors import UsageError
@@ -93,9 +92,20 @@ class DssimTerm(PerceptualTerm):
         return (1 - similarity.reshape(*rgb.shape[:-3], -1).mean(-1)) / 2
 
     def _blur(self, planes: Tensor) -> Tensor:
-        """Convolve ``[P, 1, H, W]`` with the window where it fits; two 1D passes cost a fifth of the 2D one."""
-        window = self.get_buffer("window").to(planes)
-        return F.conv2d(F.conv2d(planes, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+        """Convolve ``[P, H, W]`` with the window where it fits.
+
+        As a product with two banded matrices, which takes a quarter of a convolution's time on the CPU at 64 and at
+        256 pixels.
+        """
+        down, across = (self._band(size).to(planes) for size in planes.shape[-2:])
+        return down @ planes @ across.T
+
+    def _band(self, size: int) -> Tensor:
+        """Return the matrix ``[size - 10, size]`` whose rows are the shifted window."""
+        window = self.get_buffer("window")
+        rows = torch.arange(size - SSIM_WINDOW + 1, device=window.device)[:, None]
+        columns = rows + torch.arange(SSIM_WINDOW, device=window.device)
+        return window.new_zeros(len(rows), size).scatter(1, columns, window.expand(len(rows), -1))
 
 
 class LpipsTerm(PerceptualTerm):
@@ -125,9 +135,7 @@ class LpipsTerm(PerceptualTerm):
 
 
 def _as_planes(images: Tensor) -> Tensor:
-    return (
-        images.movedim(-1, -3).reshape(-1, 1, *images.shape[-3:-1]).to(torch.promote_types(images.dtype, torch.float32))
-    )
+    return images.movedim(-1, -3).reshape(-1, *images.shape[-3:-1]).to(torch.promote_types(images.dtype, torch.float32))
 
 
 def _as_images(images: Tensor) -> Tensor:
