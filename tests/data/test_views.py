@@ -154,6 +154,13 @@ def test_evaluation_does_not_depend_on_the_batch_or_on_other_objects(dataset: Bl
     assert not torch.equal(alone.cameras.viewmats, other.cameras.viewmats)
 
 
+def test_evaluation_draws_differ_between_objects_with_the_same_poses(dataset: BlenderDataset) -> None:
+    pairs = [
+        next(evaluation_batches(dataset, ["toy/a", "toy/b"], 4, 4, 4, 2, seed)).cameras.viewmats for seed in range(3)
+    ]
+    assert not any(torch.equal(viewmats[0], viewmats[1]) for viewmats in pairs)
+
+
 def test_surface_points_move_with_the_cameras(dataset: BlenderDataset) -> None:
     sampler = ViewSampler(WithSurface(dataset), IDS, 16, 16, 2, 0, surface=True, surface_size=6)
     batch = sampler.batch(0, 3)
