@@ -1,0 +1,1 @@
+"""Posed views of objects: readers, view sampling, splits, and the procedural set."""

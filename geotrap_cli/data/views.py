@@ -28,7 +28,7 @@ class ViewSampler:
         ids: the objects to draw from.
         input_size: side of the input images in pixels.
         output_size: side of the supervised images in pixels.
-        supervised_views: supervised views an object.
+        supervised_views: supervised views an object; none where only the generator's input is needed.
         seed: another seed gives other draws.
         surface: also give the surface points of the input views.
         surface_size: side of the surface maps; the input size where None.
@@ -61,6 +61,11 @@ class ViewSampler:
         positions = range(step * batch_size, (step + 1) * batch_size)
         draws = [self._draw(self._object_at(position), rng) for position in positions]
         return assemble(self.dataset, draws, self.input_size, self.output_size, self.surface_size)
+
+    def drawn(self, steps: int, batch_size: int) -> list[str]:
+        """Return the objects that the first ``steps`` batches hold, each once."""
+        count = min(steps * batch_size, len(self.ids))
+        return sorted({self._object_at(position) for position in range(count)})
 
     def _object_at(self, position: int) -> str:
         """The object at ``position`` of the endless row of shuffled epochs."""
@@ -112,8 +117,8 @@ def _view_counts(dataset: ObjectDataset, ids: Sequence[str], wanted: int) -> dic
     """Stored views of each object, none of them fewer than ``wanted``."""
     if not ids:
         raise UsageError("no objects to draw views of")
-    if wanted < 1:
-        raise UsageError(f"{wanted} views cannot be drawn", hint="Ask for one or more")
+    if wanted < 0:
+        raise UsageError(f"{wanted} views cannot be drawn", hint="Ask for none or more")
     known = {record.id: record.views for record in dataset.records}
     for id in ids:
         if id not in known:

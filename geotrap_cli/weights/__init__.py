@@ -1,0 +1,1 @@
+"""Generator weights that ship with the package, one folder a preset."""

@@ -194,7 +194,7 @@ def test_a_batch_moves_as_a_whole(dataset: BlenderDataset) -> None:
         ([], 1, "no objects"),
         (["toy/z"], 1, "no object 'toy/z'"),
         (IDS, 17, "has 16 views, 17 are wanted"),
-        (IDS, 0, "0 views cannot be drawn"),
+        (IDS, -1, "-1 views cannot be drawn"),
     ],
 )
 def test_impossible_draws_are_refused_at_once(

@@ -1,0 +1,70 @@
+"""Checkpoints that a run continues from: parameters, optimizer and step, written as one folder or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from geotrap_cli.atomic import atomic_path
+from geotrap_cli.errors import NonFiniteError, UsageError
+from geotrap_cli.training.optimizer_state import load_optimizer, save_optimizer
+
+PARAMETERS = "parameters.safetensors"
+STATE = "state.json"
+
+
+@dataclass
+class Checkpointer:
+    """Writes and reads the newest state of one optimisation.
+
+    Attributes:
+        folder: Where the checkpoint lives; replaced as a whole by every save.
+        tensors: Everything that training changes, by name (parameters, moving averages).
+        optimizer: Its state travels along.
+        write_model: Writes the model itself into the checkpoint folder, in the form in which it is released.
+    """
+
+    folder: Path
+    tensors: Mapping[str, torch.Tensor]
+    optimizer: torch.optim.Optimizer
+    write_model: Callable[[Path], None] | None = None
+
+    def save(self, step: int) -> None:
+        """Replace the checkpoint by the present state after ``step`` finished steps.
+
+        Raises:
+            NonFiniteError: A tensor is not finite; the previous checkpoint stays as it was.
+        """
+        for name, tensor in self.tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise NonFiniteError(f"weight {name} is not finite after step {step}", "Lower the learning rate")
+        with atomic_path(self.folder) as temporary:
+            temporary.mkdir(parents=True)
+            if self.write_model is not None:
+                self.write_model(temporary / "model")
+            save_file({k: v.detach().contiguous().cpu() for k, v in self.tensors.items()}, temporary / PARAMETERS)
+            save_optimizer(self.optimizer, temporary)
+            (temporary / STATE).write_text(json.dumps({"step": step}))
+
+    def restore(self) -> int:
+        """Load the checkpoint into the tensors and the optimizer; return its step, 0 where there is none.
+
+        Raises:
+            UsageError: The checkpoint belongs to another model or another choice of layers.
+        """
+        if not (self.folder / STATE).is_file():
+            return 0
+        saved = load_file(self.folder / PARAMETERS)
+        if saved.keys() != self.tensors.keys():
+            different = sorted(saved.keys() ^ self.tensors.keys())[:3]
+            raise UsageError(f"checkpoint {self.folder} has other tensors than this run ({', '.join(different)})")
+        with torch.no_grad():
+            for name, tensor in self.tensors.items():
+                tensor.copy_(saved[name])
+        load_optimizer(self.optimizer, self.folder)
+        return int(json.loads((self.folder / STATE).read_text())["step"])

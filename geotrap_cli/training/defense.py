@@ -1,0 +1,164 @@
+"""``geotrap train``: traps on target data, distillation on source data."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from geotrap_cli.gaussians import activate
+from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.loading import save_generator, weights_hash
+from geotrap_cli.options import CommonOptions
+from geotrap_cli.profile.load import LoadedProfile
+from geotrap_cli.progress import StepProgress
+from geotrap_cli.reports.tables import records_table
+from geotrap_cli.runs import RunFolder, create_or_resume
+from geotrap_cli.training.audit import TrapDepths, measure_depths
+from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.layers import select_parameters
+from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
+from geotrap_cli.training.precision import autocast, pick_device
+from geotrap_cli.training.retention import distillation
+from geotrap_cli.training.schedules import make_schedule
+from geotrap_cli.training.trap_set import TrapSet
+from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
+
+#: Where a run keeps the released weights.
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class DefenseResult:
+    """A finished defense.
+
+    Attributes:
+        run: Its folder; the released weights are in ``model/``.
+        depths: How deep each trap went on held-out target objects.
+        drift: Mean absolute change of the activated channels on held-out source objects.
+        seconds: Duration of the optimisation.
+    """
+
+    run: Path
+    depths: list[TrapDepths]
+    drift: float
+    seconds: float
+
+    def payload(self) -> dict[str, Any]:
+        """Return the result for ``--json``."""
+        depths = [depth.record() for depth in self.depths]
+        return {"run": str(self.run), "depths": depths, "source_drift": self.drift, "seconds": self.seconds}
+
+    def render(self, console: Console) -> None:
+        """Print how deep the traps are, and where the weights lie."""
+        caption = f"more negative is deeper; mean change of a source channel {self.drift:.4f}"
+        title = "Trap depth on held-out target objects"
+        console.print(records_table(title, [depth.record() for depth in self.depths], caption))
+        console.print(f"\ndefended weights: {self.run / MODEL}", soft_wrap=True)
+        console.print("next: geotrap attack --lora", highlight=False)
+
+
+class DefenseObjective:
+    """p·λ_distill·distillation(source) + (1 − p)·λ_trap·A(traps on target), with p = ``train.source_ratio``.
+
+    Args:
+        bench: Data and settings.
+        model: The generator that is trained.
+        teacher: The undefended generator.
+        traps: The traps and their aggregation.
+    """
+
+    def __init__(self, bench: Workbench, model: LGM, teacher: LGM, traps: TrapSet) -> None:
+        self.bench, self.model, self.teacher, self.traps = bench, model, teacher.eval().requires_grad_(False), traps
+        seed = bench.profile.train.seed
+        self.target = bench.sampler(bench.splits.defense_target, 0, seed)
+        self.source = bench.sampler(bench.splits.source_train, 0, seed)
+
+    def __call__(self, step: int) -> dict[str, torch.Tensor]:
+        """Return the named loss terms of one step; the traps' own values are reported unweighted."""
+        train, retain, device = self.bench.profile.train, self.bench.profile.retain, self.bench.device
+        target = self.target.batch(step, train.batch_size).to(device).images
+        source = self.source.batch(step, train.batch_size).to(device).images
+        with autocast(train.precision, device):
+            raw = self.model(torch.cat([target, source]))
+            with torch.no_grad():
+                taught = self.teacher(source)
+        gaussians = activate(raw)
+        count = len(target)
+        losses = self.traps.losses(gaussians[:count])
+        distill = distillation(gaussians[count:], activate(taught), retain.power)
+        ratio = train.source_ratio
+        total = ratio * retain.weight * distill + (1 - ratio) * train.trap_weight * self.traps.aggregate(losses).mean()
+        return {**{f"{key}_static": loss.mean() for key, loss in losses.items()}, "distill": distill, "total": total}
+
+
+def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console) -> DefenseResult:
+    """Immunize the profile's generator and write the weights, depths and metrics into a run folder.
+
+    Raises:
+        UsageError: The profile, the data or the weights are wrong.
+        NonFiniteError: The loss or a weight is not finite; the last good checkpoint stays.
+    """
+    profile = loaded.profile
+    device = pick_device(options.device)
+    torch.manual_seed(profile.train.seed)
+    traps = TrapSet.from_profile(profile)
+    model, teacher = open_model(profile, device), open_model(profile, device)
+    bench = open_workbench(profile, device, model)
+    trainable = select_parameters(model, profile.layers.units, profile.layers.freeze_head)
+    with create_or_resume("train", options, loaded) as run:
+        run.record(splits=bench.splits.as_dict(), data=bench.dataset.fingerprint(), weights=weights_hash(teacher))
+        objective = DefenseObjective(bench, model, teacher, traps)
+        _prepare(bench, objective, console, options.quiet)
+        began = time.perf_counter()
+        _train(bench, model, trainable, objective, run, console, options.quiet)
+        seconds = time.perf_counter() - began
+        save_generator(model, run.path / MODEL)
+        depths, drift = measure_depths(bench, traps, model, teacher)
+        result = DefenseResult(run.path, depths, drift, seconds)
+        run.record(defended=weights_hash(model))
+        run.finish(result.payload())
+    return result
+
+
+def _prepare(bench: Workbench, objective: DefenseObjective, console: Console, quiet: bool) -> None:
+    train = bench.profile.train
+    wanted = [bench.draw(bench.splits.eval_target), bench.draw(bench.splits.source_eval)]
+    wanted += [sampler.drawn(train.steps, train.batch_size) for sampler in (objective.target, objective.source)]
+    prepare_views(bench, [name for ids in wanted for name in ids], console, quiet)
+
+
+def _train(
+    bench: Workbench,
+    model: LGM,
+    trainable: dict[str, torch.nn.Parameter],
+    objective: DefenseObjective,
+    run: RunFolder,
+    console: Console,
+    quiet: bool,
+) -> None:
+    train = bench.profile.train
+    parameters = list(trainable.values())
+    optimizer = torch.optim.AdamW(
+        parameters, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=True
+    )
+    checkpointer = Checkpointer(
+        run.path / "checkpoints" / "last", trainable, optimizer, lambda folder: save_generator(model, folder)
+    )
+    shown = ("total", "distill", *(f"{key}_static" for key in objective.traps.traps))
+    model.train()
+    with StepProgress(console, "train", train.steps, shown, train.log_every, quiet) as progress:
+
+        def on_step(step: int, metrics: Metrics) -> None:
+            progress.update(step, metrics)
+            if step % train.log_every == 0 or step == train.steps:
+                run.log({"step": step, **metrics})
+
+        settings = LoopSettings(train.steps, train.clip_norm, train.checkpoint_every)
+        schedule = make_schedule(train.schedule, train.steps, train.warmup_steps)
+        optimise(objective, parameters, optimizer, schedule, settings, LoopHooks(on_step=on_step), checkpointer)
+    model.eval()

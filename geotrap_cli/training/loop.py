@@ -1,0 +1,121 @@
+"""The optimisation loop that pre-training, defense and attack share."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+
+from geotrap_cli.errors import NonFiniteError
+from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.interrupt import InterruptGuard
+from geotrap_cli.training.schedules import ScheduleFactor
+
+#: Named loss terms of one step; ``total`` is what is minimised. A function of the step alone: resuming repeats it.
+Objective = Callable[[int], dict[str, torch.Tensor]]
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """Length of the loop and what happens on the way.
+
+    Attributes:
+        steps: Number of optimizer steps.
+        clip_norm: Largest gradient norm over all parameters; None leaves gradients as they are.
+        checkpoint_every: Steps between checkpoints; None writes none.
+        evaluate_at: Numbers of finished steps after which ``on_evaluate`` is called.
+    """
+
+    steps: int
+    clip_norm: float | None = None
+    checkpoint_every: int | None = None
+    evaluate_at: frozenset[int] = frozenset()
+
+
+@dataclass
+class LoopHooks:
+    """What the loop tells its caller.
+
+    Attributes:
+        on_step: Called after every optimizer step with the step's number (1 for the first) and its metrics.
+        on_gradient: Called between backward and the optimizer's step, with gradients as they come, unclipped.
+        on_evaluate: Called with the number of finished steps.
+    """
+
+    on_step: Callable[[int, Metrics], None] = field(default=lambda step, metrics: None)
+    on_gradient: Callable[[int], None] = field(default=lambda step: None)
+    on_evaluate: Callable[[int], None] = field(default=lambda step: None)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Multiply every group's base rate (its rate when the optimizer was made) by ``factor``."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+        group["lr"] = group["initial_lr"] * factor
+
+
+def gradient_norm(parameters: Iterable[torch.Tensor], clip_norm: float | None) -> float:
+    """Return the norm of all gradients, clipping them to ``clip_norm`` where one is given."""
+    return float(torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm is not None else math.inf))
+
+
+def optimise(
+    objective: Objective,
+    parameters: list[torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    schedule: ScheduleFactor,
+    settings: LoopSettings,
+    hooks: LoopHooks,
+    checkpointer: Checkpointer | None = None,
+) -> None:
+    """Minimise ``objective`` for ``settings.steps`` steps, from the checkpoint where there is one.
+
+    Raises:
+        NonFiniteError: The loss or the gradient norm is not finite; nothing was updated by that step and the last
+            checkpoint stays.
+        KeyboardInterrupt: The user interrupted; a checkpoint was written first.
+    """
+    start = checkpointer.restore() if checkpointer is not None else 0
+    with InterruptGuard() as guard:
+        for step in range(start, settings.steps):
+            hooks.on_step(step + 1, _one_step(objective, parameters, optimizer, schedule(step), settings, hooks, step))
+            done = step + 1
+            if done in settings.evaluate_at:
+                hooks.on_evaluate(done)
+            due = settings.checkpoint_every and (done % settings.checkpoint_every == 0 or done == settings.steps)
+            if checkpointer is not None and (due or guard.requested):
+                checkpointer.save(done)
+            if guard.requested:
+                raise KeyboardInterrupt
+
+
+def _one_step(
+    objective: Objective,
+    parameters: list[torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    factor: float,
+    settings: LoopSettings,
+    hooks: LoopHooks,
+    step: int,
+) -> Metrics:
+    began = time.perf_counter()
+    set_learning_rate(optimizer, factor)
+    terms = objective(step)
+    metrics = {name: float(value.detach()) for name, value in terms.items()}
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise NonFiniteError(f"{bad[0]} is {metrics[bad[0]]} at step {step + 1}", "Lower the learning rate")
+    optimizer.zero_grad(set_to_none=True)
+    terms["total"].backward()
+    hooks.on_gradient(step)
+    metrics["gradient_norm"] = gradient_norm(parameters, settings.clip_norm)
+    if not math.isfinite(metrics["gradient_norm"]):
+        raise NonFiniteError(f"the gradient is not finite at step {step + 1}", "Lower the learning rate")
+    optimizer.step()
+    metrics["lr"] = float(optimizer.param_groups[0]["lr"])
+    metrics["seconds"] = time.perf_counter() - began
+    return metrics

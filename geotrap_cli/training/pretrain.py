@@ -1,0 +1,150 @@
+"""``geotrap pretrain``: train a generator from scratch on the source objects of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from geotrap_cli.evaluation.evaluate import EvaluationSettings, evaluate
+from geotrap_cli.gaussians import activate
+from geotrap_cli.models.loading import save_generator
+from geotrap_cli.options import CommonOptions
+from geotrap_cli.profile.load import LoadedProfile
+from geotrap_cli.progress import StepProgress
+from geotrap_cli.runs import RunFolder, create_or_resume
+from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
+from geotrap_cli.training.losses import with_total
+from geotrap_cli.training.moving_average import MovingAverage
+from geotrap_cli.training.precision import autocast, pick_device
+from geotrap_cli.training.schedules import make_schedule
+from geotrap_cli.training.surface import fade, surface_loss
+from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
+
+SHOWN = ("total", "rgb", "alpha", "surface_means")
+#: Share of the opacity term in the surface warm-up; its cross-entropy is ten times the size of the other terms.
+OPACITY_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """Where the weights are and what they score on held-out source objects."""
+
+    run: Path
+    steps: int
+    scores: dict[str, float]
+
+    def payload(self) -> dict[str, Any]:
+        """Return the result for ``--json``."""
+        return {"run": str(self.run), "steps": self.steps, "scores": self.scores}
+
+    def render(self, console: Console) -> None:
+        """Print the result."""
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in self.scores.items())
+        console.print(f"held-out source objects: {scores}")
+        console.print(f"weights: {self.run / 'model'}")
+
+
+class PretrainObjective:
+    """LGM's reconstruction loss plus a warm-up on known surfaces that fades out.
+
+    Args:
+        bench: Data and settings.
+        model: The generator that is trained.
+    """
+
+    def __init__(self, bench: Workbench, model: torch.nn.Module) -> None:
+        train, pretrain = bench.profile.train, bench.profile.pretrain
+        self.bench, self.model = bench, model
+        self.reconstruction = bench.reconstruction_loss()
+        self.surface = hasattr(bench.dataset, "surface_points") and pretrain.surface_weight > 0
+        seed, ids = train.seed, bench.splits.source_train
+        self.warm = bench.sampler(ids, train.supervised_views, seed, surface=self.surface)
+        self.plain = bench.sampler(ids, train.supervised_views, seed)
+
+    def __call__(self, step: int) -> dict[str, torch.Tensor]:
+        """Return the named loss terms of one step."""
+        train, pretrain, device = self.bench.profile.train, self.bench.profile.pretrain, self.bench.device
+        weight = pretrain.surface_weight * fade(step, train.steps, pretrain.surface_fraction) if self.surface else 0.0
+        batch = (self.warm if weight > 0 else self.plain).batch(step, train.batch_size).to(device)
+        with autocast(train.precision, device):
+            raw = self.model(batch.images)
+        gaussians = activate(raw)
+        terms = self.reconstruction(gaussians, batch)
+        if weight > 0:
+            warm = surface_loss(gaussians, batch.surface_points, batch.surface_mask)
+            terms["surface_means"] = weight * warm["surface_means"]
+            terms["surface_opacity"] = weight * OPACITY_SHARE * warm["surface_opacity"]
+        return with_total(terms)
+
+
+def run_pretrain(options: CommonOptions, loaded: LoadedProfile, console: Console) -> PretrainResult:
+    """Train from random weights; checkpoints hold the moving average, which is what is released.
+
+    Raises:
+        NonFiniteError: The loss or a weight is not finite.
+    """
+    profile = loaded.profile
+    device = pick_device(options.device)
+    torch.manual_seed(profile.train.seed)
+    model = open_model(profile, device, weights="random").train()
+    bench = open_workbench(profile, device, model)
+    with create_or_resume("pretrain", options, loaded) as run:
+        run.record(splits={"source_train": bench.splits.source_train, "source_eval": bench.splits.source_eval})
+        prepare_views(bench, [*bench.splits.source_train, *bench.splits.source_eval], console, options.quiet)
+        scores = _train(bench, model, run, console, options.quiet)
+        run.finish({"steps": profile.train.steps, "scores": scores})
+    return PretrainResult(run.path, profile.train.steps, scores)
+
+
+def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet: bool) -> dict[str, float]:
+    train = bench.profile.train
+    parameters = dict(model.named_parameters())
+    average = MovingAverage(parameters, bench.profile.pretrain.ema_decay)
+    optimizer = torch.optim.AdamW(
+        parameters.values(), lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=True
+    )
+
+    def write_model(folder: Path) -> None:
+        with average.applied():
+            save_generator(model, folder)
+
+    def score() -> dict[str, float]:
+        settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
+        ids = bench.draw(bench.splits.source_eval)
+        with average.applied():
+            return evaluate(model, bench.dataset, ids, settings=settings, device=bench.device).means()
+
+    tensors = {**parameters, **{f"ema.{name}": value for name, value in average.shadow.items()}}
+    checkpointer = Checkpointer(run.path / "checkpoints" / "last", tensors, optimizer, write_model)
+    with StepProgress(console, "pretrain", train.steps, SHOWN, train.log_every, quiet) as progress:
+
+        def on_step(step: int, metrics: Metrics) -> None:
+            average.update(step)
+            progress.update(step, metrics)
+            if step % train.log_every == 0:
+                run.log({"step": step, **metrics})
+
+        hooks = LoopHooks(on_step=on_step, on_evaluate=lambda step: run.log({"step": step, "source_eval": score()}))
+        settings = LoopSettings(train.steps, train.clip_norm, train.checkpoint_every, _evaluations(bench))
+        schedule = make_schedule(train.schedule, train.steps, train.warmup_steps)
+        optimise(
+            PretrainObjective(bench, model),
+            list(parameters.values()),
+            optimizer,
+            schedule,
+            settings,
+            hooks,
+            checkpointer,
+        )
+    write_model(run.path / "model")
+    return score()
+
+
+def _evaluations(bench: Workbench) -> frozenset[int]:
+    every = bench.profile.pretrain.eval_every
+    return frozenset(range(every, bench.profile.train.steps, every))

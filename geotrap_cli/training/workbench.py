@@ -1,0 +1,149 @@
+"""What every command opens first: the data set of a profile, its splits and samplers, and the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from geotrap_cli.data.base import ObjectDataset
+from geotrap_cli.data.loading import open_dataset
+from geotrap_cli.data.splits import Splits, split_objects
+from geotrap_cli.data.views import ViewSampler
+from geotrap_cli.errors import UsageError
+from geotrap_cli.evaluation.perceptual import perceptual_term
+from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.loading import load_generator
+from geotrap_cli.plugins import load_plugin
+from geotrap_cli.profile.schema import Profile
+from geotrap_cli.progress import StepProgress
+from geotrap_cli.training.losses import ReconstructionLoss
+
+SOURCE_SETS = ("source_train", "source_eval")
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A profile made concrete.
+
+    Attributes:
+        profile: What was asked for.
+        device: Where tensors live.
+        dataset: Objects and their posed views.
+        splits: Disjoint sets of object ids.
+        input_size: Side of the generator's input images, pixels.
+        splat_size: Side of each view's grid of Gaussians.
+        output_size: Side of rendered and supervised images, pixels.
+    """
+
+    profile: Profile
+    device: torch.device
+    dataset: ObjectDataset
+    splits: Splits
+    input_size: int
+    splat_size: int
+    output_size: int
+
+    def sampler(self, ids: Sequence[str], supervised_views: int, seed: int, surface: bool = False) -> ViewSampler:
+        """Return a stateless source of training batches over the objects ``ids``."""
+        return ViewSampler(
+            self.dataset,
+            ids,
+            input_size=self.input_size,
+            output_size=self.output_size,
+            supervised_views=supervised_views,
+            seed=seed,
+            surface=surface,
+            surface_size=self.splat_size if surface else None,
+        )
+
+    @property
+    def seed(self) -> int:
+        """Seed of the choice of held-out objects and views."""
+        return self.profile.data.seed
+
+    def draw(self, ids: Sequence[str]) -> list[str]:
+        """Return at most ``eval.objects`` of ``ids``, drawn by the data seed and spread over the categories."""
+        rng = np.random.default_rng(self.seed)
+        category = {record.id: record.category for record in self.dataset.records}
+        turn: dict[str, int] = {}
+        ranked = []
+        for index in rng.permutation(len(ids)):
+            place = turn.setdefault(category[ids[index]], 0)
+            turn[category[ids[index]]] += 1
+            ranked.append((place, len(ranked), ids[index]))
+        return [name for _, _, name in sorted(ranked)[: self.profile.eval.objects]]
+
+    def reconstruction_loss(self) -> ReconstructionLoss:
+        """Return the rendering loss of the profile's ``[loss]`` table."""
+        loss = self.profile.loss
+        term = perceptual_term(loss.perceptual)
+        return ReconstructionLoss(
+            rgb_weight=loss.rgb_weight,
+            alpha_weight=loss.alpha_weight,
+            perceptual=None if term is None else term.to(self.device),
+            perceptual_weight=loss.perceptual_weight,
+        )
+
+
+def open_model(profile: Profile, device: torch.device, weights: str | None = None) -> LGM:
+    """Load the profile's generator onto ``device``, with other ``weights`` where given."""
+    weights = weights or profile.model.weights
+    if weights == "random":
+        # Every command that asks for the profile's random weights means the same ones.
+        torch.manual_seed(profile.train.seed)
+    model = load_generator(profile.model.preset, weights, device=device)
+    if profile.model.fuse_head:
+        model.fuse_head()
+    if profile.model.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    return model
+
+
+def open_workbench(profile: Profile, device: torch.device, model: LGM) -> Workbench:
+    """Open the profile's data set for ``model`` and split it.
+
+    Raises:
+        UsageError: The data set or a category is missing, or a split would be empty.
+    """
+    output_size = profile.data.output_size or model.config.output_size
+    dataset = open_dataset(profile.data.kind, _dataset_options(profile, output_size))
+    benign = profile.data.benign if profile.data.benign is not None else getattr(dataset, "default_benign", ())
+    splits = split_objects(dataset.records, profile.data.target, benign, profile.data.seed)
+    splits = _only_source(splits, dataset, profile.data.source)
+    return Workbench(profile, device, dataset, splits, model.config.input_size, model.config.splat_size, output_size)
+
+
+def _dataset_options(profile: Profile, size: int) -> dict[str, object]:
+    """Return those fields of ``[data]`` that the chosen reader has."""
+    fields = load_plugin("geotrap.datasets", profile.data.kind).Config.model_fields
+    offered = {**dict(profile.data), "size": size}
+    return {name: value for name, value in offered.items() if name in fields and value is not None}
+
+
+def _only_source(splits: Splits, dataset: ObjectDataset, categories: Sequence[str]) -> Splits:
+    if not categories:
+        return splits
+    category = {record.id: record.category for record in dataset.records}
+    unknown = sorted(set(categories) - set(category.values()))
+    if unknown:
+        raise UsageError(f"data.source: there is no category {unknown[0]!r} in the data set")
+    keep = {name: tuple(i for i in getattr(splits, name) if category[i] in categories) for name in SOURCE_SETS}
+    if not all(keep.values()):
+        raise UsageError("data.source leaves no source object to train or to evaluate", "Name more categories")
+    return replace(splits, **keep)
+
+
+def prepare_views(bench: Workbench, ids: Sequence[str], console: Console, quiet: bool) -> None:
+    """Let a data set that renders its views at first use do so now, with progress, for the objects ``ids``."""
+    prepare = getattr(bench.dataset, "prepare", None)
+    if prepare is None:
+        return
+    wanted = sorted(set(ids))
+    with StepProgress(console, "render views", len(wanted), (), every=50, quiet=quiet) as bar:
+        prepare(
+            wanted, workers=bench.profile.data.workers or None, progress=lambda done, total: bar.update(done, {}, total)
+        )

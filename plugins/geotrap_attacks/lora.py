@@ -1,0 +1,69 @@
+"""LoRA: low-rank adapters beside frozen weights (Hu et al. 2021), on linear and convolution layers, through PEFT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from geotrap_cli.attacks import Attack, AttackConfig
+from geotrap_cli.compat import ensure_torchvision
+from geotrap_cli.errors import UsageError
+from geotrap_cli.models.lgm.model import LGM
+
+
+class LoraConfig(AttackConfig):
+    """Options of the LoRA attack."""
+
+    lr: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    rank: int = Field(16, ge=1, description="Rank of every adapter.")
+    alpha: float = Field(32.0, gt=0, description="Scale: an adapter adds (alpha / rank)·B·A to its weight.")
+    targets: tuple[str, ...] = Field(
+        ("qkv", "proj", "conv1", "conv2", "conv_in", "conv_out", "downsample", "upsample", "shortcut"),
+        min_length=1,
+        description="Last name components of the Linear and Conv2d modules that get an adapter.",
+    )
+
+
+def target_modules(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
+    """Return full names of the Linear and Conv2d modules whose last name component is in ``targets``.
+
+    Raises:
+        UsageError: A target matches nothing.
+    """
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    chosen = [name for name in layers if name.rpartition(".")[2] in targets]
+    for target in targets:
+        if not any(name.rpartition(".")[2] == target for name in layers):
+            known = sorted({name.rpartition(".")[2] for name in layers})
+            raise UsageError(f"attack.lora.targets: no layer is called {target!r}", f"There are {', '.join(known)}")
+    return chosen
+
+
+class LoraAttack(Attack):
+    """Adapters by PEFT; the base weights stay frozen."""
+
+    key: ClassVar[str] = "lora"
+    summary: ClassVar[str] = "LoRA adapters on attention and convolutions (PEFT)"
+    Config: ClassVar[type[AttackConfig]] = LoraConfig
+    config: LoraConfig
+
+    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+        """Inject the adapters into ``model`` in place and return their weights."""
+        ensure_torchvision()
+        import peft
+
+        config = peft.LoraConfig(
+            r=self.config.rank,
+            lora_alpha=self.config.alpha,
+            target_modules=target_modules(model, self.config.targets),
+        )
+        # PEFT changes the modules of `model` in place, so the caller goes on using its own object.
+        self._adapted = peft.get_peft_model(model, config)
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+    def save(self, model: LGM, folder: Path) -> None:
+        """Write adapter_config.json and adapter_model.safetensors, loadable by ``PeftModel.from_pretrained``."""
+        self._adapted.save_pretrained(str(folder))
