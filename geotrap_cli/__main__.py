@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from geotrap_cli.cli.argv import normalise, verb
+from geotrap_cli.cli.argv import normalise
+
+COMPLETION_VARIABLE = "_GEOTRAP_COMPLETE"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _invoke(arguments)
     except (Exception, KeyboardInterrupt) as error:
-        return _report(_cause(error), arguments)
+        return _report(error, arguments)
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -29,27 +32,25 @@ def _invoke(arguments: list[str]) -> int:
     from geotrap_cli.cli.app import app
 
     command: Any = typer.main.get_command(app)
-    code = command.main(arguments, prog_name="geotrap", standalone_mode=False)
+    words = list(arguments)
+    # Straight to the command meant: parsing the options of the groups above it makes Typer import pydantic, which
+    # would double the time that help takes.
+    while words and COMPLETION_VARIABLE not in os.environ and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    path = arguments[: len(arguments) - len(words)]
+    code = command.main(words, prog_name=" ".join(["geotrap", *path]), standalone_mode=False)
     return code if isinstance(code, int) else 0
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The parser turns Ctrl-C into an Abort; what was raised is its context."""
+def _report(error: BaseException, arguments: Sequence[str]) -> int:
     import typer
 
-    if isinstance(error, typer.Abort):
-        inner = error.__cause__ or error.__context__
-        return inner if isinstance(inner, KeyboardInterrupt) else KeyboardInterrupt()
-    return error
-
-
-def _report(error: BaseException, arguments: Sequence[str]) -> int:
     from geotrap_cli.cli.failures import describe
     from geotrap_cli.cli.output import write_error
 
     if "--debug" in arguments:
         traceback.print_exception(error)
-    shown = describe(error, verb(arguments))
+    shown = describe(KeyboardInterrupt() if isinstance(error, typer.Abort) else error)
     write_error(shown, as_json="--json" in arguments)
     return shown.exit_code
 

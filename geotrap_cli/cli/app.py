@@ -8,7 +8,7 @@ import typer
 
 from geotrap_cli import __version__
 from geotrap_cli.cli import analyze_layers, attack, compare, plugins, pretrain, profiles, runs, train
-from geotrap_cli.cli.examples import epilog
+from geotrap_cli.cli.examples import HELP, epilog
 
 _JUDGE = "Protect and judge"
 _AROUND = "Around it"
@@ -28,7 +28,7 @@ app = typer.Typer(
     help="Make malicious fine-tuning of 3D Gaussian generators fail, and find out whether it does.",
     epilog=EPILOG,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
     pretty_exceptions_enable=False,
 )
 
@@ -48,11 +48,14 @@ def root(
     """Options of the program itself; every other option belongs to a command."""
 
 
-app.command("train", epilog=train.EPILOG, rich_help_panel=_JUDGE)(train.train)
-app.command("attack", epilog=attack.EPILOG, rich_help_panel=_JUDGE)(attack.attack)
-app.command("compare", epilog=compare.EPILOG, rich_help_panel=_JUDGE)(compare.compare)
-app.command("analyze-layers", epilog=analyze_layers.EPILOG, rich_help_panel=_JUDGE)(analyze_layers.analyze_layers)
-app.command("pretrain", epilog=pretrain.EPILOG, rich_help_panel=_AROUND)(pretrain.pretrain)
+for panel, name, function, ending in (
+    (_JUDGE, "train", train.train, train.EPILOG),
+    (_JUDGE, "attack", attack.attack, attack.EPILOG),
+    (_JUDGE, "compare", compare.compare, compare.EPILOG),
+    (_JUDGE, "analyze-layers", analyze_layers.analyze_layers, analyze_layers.EPILOG),
+    (_AROUND, "pretrain", pretrain.pretrain, pretrain.EPILOG),
+    (_AROUND, "plugins", plugins.plugins, plugins.EPILOG),
+    (_AROUND, "runs", runs.runs, runs.EPILOG),
+):
+    app.command(name, epilog=ending, rich_help_panel=panel, context_settings=HELP)(function)
 app.add_typer(profiles.app, name="profiles", rich_help_panel=_AROUND)
-app.command("plugins", epilog=plugins.EPILOG, rich_help_panel=_AROUND)(plugins.plugins)
-app.command("runs", epilog=runs.EPILOG, rich_help_panel=_AROUND)(runs.runs)

@@ -18,11 +18,6 @@ def normalise(argv: Sequence[str]) -> list[str]:
     return [*arguments, "--help"] if bare else arguments
 
 
-def verb(argv: Sequence[str]) -> str:
-    """The command that normalised arguments name, such as ``train``; empty when there is none."""
-    return argv[0] if argv and not argv[0].startswith("-") else ""
-
-
 def _complete_resume(argv: list[str]) -> list[str]:
     """``--resume`` alone means the latest run; a word after it is its value only when it looks like a run."""
     completed: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -42,11 +43,11 @@ def attack(
         raise UsageError("--resume continues with the run's own attacks", hint="leave out their names")
     if chosen:
         options = options.with_overrides(f"attack.methods={','.join(dict.fromkeys(chosen))}")
-    from geotrap_cli.runs import latest_run
+    if not (options.run or options.resume):
+        from geotrap_cli.runs import latest_run
 
-    starts_from_run = not (options.profile or options.run or options.resume)
-    default = latest_run("train", options.runs_root).profile_path if starts_from_run else None
-    loaded = options.load_profile("attack", default, seed_table="attack")
+        options = replace(options, run=latest_run("train", options.runs_root).path)
+    loaded = options.load_profile("attack", seed_table="attack")
     if options.dry_run:
         show(options, ResolvedProfile(loaded))
         return

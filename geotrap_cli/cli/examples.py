@@ -1,6 +1,8 @@
-"""The last part of each help page: worked examples and the next step."""
+"""What all help pages share: how to ask for them, and their last part, worked examples and the next step."""
 
 from __future__ import annotations
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def epilog(*examples: str, next_step: str) -> str:

@@ -24,12 +24,12 @@ class InterruptedRunError(GeotrapError):
     exit_code = INTERRUPTED
 
 
-def describe(error: BaseException, command: str) -> GeotrapError:
+def describe(error: BaseException) -> GeotrapError:
     """``error`` as something to show, whatever it is; a bug of the program is named as such."""
     if isinstance(error, GeotrapError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return _interrupted(error, command)
+        return describe_interrupt(error, "")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return GeotrapError("out of memory", hint="use a smaller batch, such as --set train.batch_size=1")
     if isinstance(error, OSError):
@@ -42,6 +42,17 @@ def describe(error: BaseException, command: str) -> GeotrapError:
     return GeotrapError(f"internal error: {kind}: {_one_line(str(error))}", hint="--debug shows where it happened")
 
 
+def describe_interrupt(error: KeyboardInterrupt, command: str) -> InterruptedRunError:
+    """What to say when the user interrupted ``command``: where the state is, and how to go on."""
+    if command not in RESUMABLE:
+        return InterruptedRunError("interrupted")
+    path = getattr(error, "run_path", None)
+    if path is None:
+        return InterruptedRunError("interrupted", hint=f"go on with `geotrap {command} --resume`")
+    hint = f"go on with `geotrap {command} --resume {path}`"
+    return InterruptedRunError(f"interrupted: the state is in {path}", hint=hint)
+
+
 def is_usage_error(error: BaseException) -> bool:
     """Whether the argument parser raised ``error`` (its classes moved between releases of Typer)."""
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
@@ -52,16 +63,6 @@ def _usage(error: Any) -> UsageError:
     command = context.command_path if context else "geotrap"
     message = _one_line(error.format_message()).rstrip(".")
     return UsageError(message, hint=None if message.endswith("?") else f"see `{command} --help`")
-
-
-def _interrupted(error: KeyboardInterrupt, command: str) -> InterruptedRunError:
-    path = getattr(error, "run_path", None)
-    if path is not None and command in RESUMABLE:
-        return InterruptedRunError(
-            f"interrupted: the state is in {path}", hint=f"go on with `geotrap {command} --resume {path}`"
-        )
-    hint = f"go on with `geotrap {command} --resume`" if command in RESUMABLE else None
-    return InterruptedRunError("interrupted", hint=hint)
 
 
 def _one_line(text: str | Sequence[str]) -> str:

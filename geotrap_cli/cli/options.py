@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from geotrap_cli.cli.failures import describe_interrupt
 from geotrap_cli.errors import UsageError
 from geotrap_cli.options import CommonOptions
 
@@ -136,7 +137,11 @@ def accepts(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             chosen = {name: values.pop(name) for name in names}
             if "overrides" in chosen:
                 chosen["overrides"] = tuple(chosen["overrides"] or ())
-            command(options=CommonOptions(**chosen), **values)
+            try:
+                command(options=CommonOptions(**chosen), **values)
+            except KeyboardInterrupt as error:
+                # Here, because the parser would swallow it.
+                raise describe_interrupt(error, command.__name__) from error
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared
         wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geotrap_cli.cli.examples import epilog
+from geotrap_cli.cli.examples import HELP, epilog
 from geotrap_cli.cli.options import LISTING, accepts
 from geotrap_cli.cli.output import show
 from geotrap_cli.cli.resolved import ResolvedProfile
@@ -26,7 +26,9 @@ EPILOG = epilog(
     next_step="geotrap train --profile mine.toml",
 )
 
-app = typer.Typer(help="List, show, copy and check profiles.", epilog=EPILOG, no_args_is_help=True)
+app = typer.Typer(
+    help="List, show, copy and check profiles.", epilog=EPILOG, no_args_is_help=True, context_settings=HELP
+)
 
 ProfileName = Annotated[str, typer.Argument(metavar="PROFILE", help="Path or shipped name.")]
 
@@ -67,7 +69,7 @@ class Note:
         console.print(self.text, markup=False, soft_wrap=True)
 
 
-@app.command("list", epilog=EPILOG)
+@app.command("list", epilog=EPILOG, context_settings=HELP)
 @accepts(*LISTING)
 def list_(options: CommonOptions) -> None:
     """List the profiles that come with the program."""
@@ -77,7 +79,7 @@ def list_(options: CommonOptions) -> None:
     show(options, ProfileList(rows))
 
 
-@app.command("show", epilog=EPILOG)
+@app.command("show", epilog=EPILOG, context_settings=HELP)
 @accepts("overrides", *LISTING)
 def show_(options: CommonOptions, profile: ProfileName) -> None:
     """Show a profile with every value and where it comes from."""
@@ -86,7 +88,7 @@ def show_(options: CommonOptions, profile: ProfileName) -> None:
     show(options, ResolvedProfile(load_profile(profile, options.overrides, complete=False)))
 
 
-@app.command("copy", epilog=EPILOG)
+@app.command("copy", epilog=EPILOG, context_settings=HELP)
 @accepts(*LISTING)
 def copy(
     options: CommonOptions,
@@ -109,7 +111,7 @@ def copy(
     show(options, Note(text, {"profile": source.stem, "path": str(destination)}))
 
 
-@app.command("validate", epilog=EPILOG)
+@app.command("validate", epilog=EPILOG, context_settings=HELP)
 @accepts("overrides", *LISTING)
 def validate(options: CommonOptions, profile: ProfileName) -> None:
     """Check a profile and tell everything that is wrong with it at once."""

@@ -1,0 +1,131 @@
+"""Every way to end: the exit code, the one line on stderr, and the JSON error."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from geotrap_cli.errors import GateFailed, GeotrapError, NonFiniteError, NotValid, UsageError
+from geotrap_cli.runs import create_run
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names it."""
+
+
+def test_zero_with_the_result_on_stdout(geotrap: Any, library: Any) -> None:
+    done = geotrap("train")
+    assert (done.code, done.out, done.err) == (0, "the answer is 42\n", "")
+
+
+def test_json_result(geotrap: Any, library: Any) -> None:
+    assert geotrap("train", "--json").document == {"answer": 42}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (GeotrapError("disk on fire", hint="call for help"), 1, "error: disk on fire. call for help"),
+        (NonFiniteError("loss is nan at step 3"), 1, "error: loss is nan at step 3"),
+        (UsageError("wrong input"), 2, "error: wrong input"),
+        (GateFailed("recovery 0.9 > 0.5"), 3, "error: recovery 0.9 > 0.5"),
+        (NotValid("verdict is MASKED"), 4, "error: verdict is MASKED"),
+        (MemoryError(), 1, "error: out of memory. use a smaller batch"),
+        (OutOfMemoryError("CUDA out of memory. Tried ..."), 1, "error: out of memory. use a smaller batch"),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 1, "error: No space left on device: runs/x. free"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "error: Permission denied: runs. check"),
+        (RuntimeError("two\nlines"), 1, "error: internal error: RuntimeError: two lines. --debug shows"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_errors_are_one_line_on_stderr(geotrap: Any, library: Any, error: Exception, code: int, line: str) -> None:
+    library.error = error
+    done = geotrap("train")
+    assert done.code == code
+    assert done.out == ""
+    assert done.err.startswith(line)
+    assert done.err.count("\n") == 1
+
+
+def test_debug_adds_the_traceback(geotrap: Any, library: Any) -> None:
+    library.error = RuntimeError("oops")
+    assert "Traceback" not in geotrap("train").err
+    done = geotrap("train", "--debug")
+    assert "Traceback" in done.err
+    assert "in call" in done.err
+    assert done.err.splitlines()[-1].startswith("error: internal error: RuntimeError: oops")
+
+
+def test_json_error_is_an_object_on_stderr(geotrap: Any, library: Any) -> None:
+    library.error = GeotrapError("disk on fire", hint="call for help")
+    done = geotrap("--json", "train")
+    assert done.out == ""
+    assert done.error == {"message": "disk on fire", "hint": "call for help", "exit_code": 1}
+
+
+@pytest.mark.parametrize(("failure", "code"), [(GateFailed("gate"), 3), (NotValid("not valid"), 4)])
+def test_failing_result_is_shown_before_it_fails(geotrap: Any, library: Any, failure: Exception, code: int) -> None:
+    library.result.failure = failure
+    done = geotrap("compare")
+    assert done.code == code
+    assert done.out == "the answer is 42\n"
+    assert done.err == f"error: {failure}\n"
+
+
+class TestInterrupt:
+    def test_names_the_command_that_goes_on(self, geotrap: Any, library: Any) -> None:
+        library.error = KeyboardInterrupt()
+        done = geotrap("train")
+        assert (done.code, done.err) == (130, "error: interrupted. go on with `geotrap train --resume`\n")
+
+    def test_names_the_run_when_there_is_one(self, geotrap: Any, library: Any, tmp_path: Any) -> None:
+        run = create_run("train", "x", "", tmp_path)
+        with pytest.raises(KeyboardInterrupt) as caught, run:
+            raise KeyboardInterrupt
+        library.error = caught.value
+        done = geotrap("train", "--json")
+        assert done.code == 130
+        assert done.error["hint"] == f"go on with `geotrap train --resume {run.path}`"
+
+    def test_command_that_cannot_resume_does_not_promise_it(self, geotrap: Any, library: Any) -> None:
+        library.error = KeyboardInterrupt()
+        assert geotrap("compare").err == "error: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian"], "No such command 'trian'"),
+        (["train", "--bogus"], "No such option: --bogus"),
+        (["train", "surplus"], "surplus"),
+        (["train", "--seed", "x"], "--seed"),
+        (["train", "--seed", "-1"], "--seed"),
+        (["train", "--device", "gpu"], "--device 'gpu' is no device. use auto, cpu or cuda:N"),
+        (["train", "--profile", "pos_opacty"], "did you mean 'pos_opacity'?"),
+        (["train", "--set", "train.stepz=1"], "train.stepz: unknown key; did you mean 'train.steps'?"),
+        (["train", "--resume"], "no unfinished train run in runs. start one with `geotrap train`"),
+        (["train", "--resume", "--set", "train.steps=3"], "so --set cannot act"),
+        (["train", "--resume", "--seed", "0"], "so --seed cannot act"),
+        (["attack"], "no finished train run in runs. run `geotrap train` first"),
+        (["attack", "--resume", "--lora"], "--resume continues with the run's own attacks"),
+        (["analyze-layers", "--mode", "atack"], "atack"),
+        (["analyze-layers", "--mode", "attack", "--traps", "scale"], "--traps does not act"),
+        (["analyze-layers", "--traps"], "--traps"),
+        (["plugins", "trapz"], "unknown group 'trapz'. did you mean 'traps'?"),
+        (["profiles", "show", "nothing"], "no profile 'nothing'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_two_for_wrong_usage(geotrap: Any, library: Any, arguments: list[str], told: str) -> None:
+    done = geotrap(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("error: ")
+    assert told in done.err
+    assert done.err.count("\n") == 1
+    assert library.calls == []
+
+    as_json = geotrap(*arguments, "--json") if arguments[-1] != "--traps" else geotrap("--json", *arguments)
+    assert as_json.error["exit_code"] == 2
