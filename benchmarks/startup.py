@@ -33,9 +33,8 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     rows = {"python -c pass": [sys.executable, "-c", "pass"]}
     rows |= {f"geotrap {' '.join(words)}": [sys.executable, "-m", "geotrap_cli", *words] for words in COMMANDS}
-    print(
-        f"Python {platform.python_version()}, {platform.machine()}, {repeats} processes each; help: {BUDGET_SECONDS} s\n"
-    )
+    print(f"Python {platform.python_version()}, {platform.machine()}, {repeats} processes each.")
+    print(f"Help may take {BUDGET_SECONDS} s.\n")
     print("| command | median s | fastest s | slowest s |")
     print("|---|---|---|---|")
     for name, arguments in rows.items():

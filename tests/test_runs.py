@@ -14,7 +14,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from geotrap_cli import runs
+from geotrap_cli import run_folder, runs
 from geotrap_cli.errors import GeotrapError, NonFiniteError, UsageError
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile import load_profile
@@ -108,7 +108,7 @@ class TestStatus:
 class TestLock:
     @pytest.fixture(autouse=True)
     def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(runs, "_LOCK_PATIENCE_SECONDS", 0.01)
+        monkeypatch.setattr(run_folder, "_LOCK_PATIENCE_SECONDS", 0.01)
 
     @pytest.fixture
     def locked(self, finished: RunFolder) -> Iterator[RunFolder]:
