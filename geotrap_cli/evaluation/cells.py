@@ -1,0 +1,137 @@
+"""One cell of the attack grid on disk: one attack on one set of weights, with the scores along the way.
+
+A cell is a JSON file. JSON knows neither infinity (the PSNR of a perfect image) nor NaN (a measurement that failed), so
+both are written as strings and come back as what they were.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from geotrap_cli.atomic import write_json
+from geotrap_cli.errors import UsageError
+from geotrap_cli.evaluation.evaluate import ObjectScore
+from geotrap_cli.evaluation.validity import AttackHealth
+
+UNDEFENDED, DEFENDED = "undefended", "defended"
+SUBJECTS = (UNDEFENDED, DEFENDED)
+
+
+@dataclass(frozen=True)
+class CellEvaluation:
+    """The scores after ``step`` attack steps; ``source`` is None where only target objects were measured."""
+
+    step: int
+    target: list[ObjectScore]
+    source: list[ObjectScore] | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack on one set of weights.
+
+    Attributes:
+        method: Key of the attack.
+        subject: ``undefended`` or ``defended``.
+        steps: Budget, optimizer steps; an attack that diverged has its last evaluation before that.
+        seed: Seed of the attacker's batches.
+        evaluations: Scores along the way, in the order of the steps.
+        health: What the attack looked like from inside; None when it was not recorded.
+        seconds: Duration.
+        trainable_parameters: Number of trained values.
+        first_loss: The attacker's loss at the start; None when no step was taken.
+        last_loss: The attacker's loss at the end; None when no step was taken.
+    """
+
+    method: str
+    subject: str
+    steps: int
+    seed: int
+    evaluations: list[CellEvaluation]
+    health: AttackHealth | None
+    seconds: float
+    trainable_parameters: int
+    first_loss: float | None
+    last_loss: float | None
+
+
+def write_cell(folder: Path, cell: Cell) -> Path:
+    """Write ``cell`` to ``<folder>/<method>-<subject>.json``, atomically, and return that path."""
+    path = _path(folder, cell.method, cell.subject)
+    write_json(path, _plain(dataclasses.asdict(cell)))
+    return path
+
+
+def read_cell(path: Path) -> Cell:
+    """Read one cell.
+
+    Raises:
+        UsageError: The file is missing or holds no cell.
+    """
+    try:
+        cell: Cell = TypeAdapter(Cell).validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="see `geotrap runs`") from error
+    except ValidationError as error:
+        raise _broken(path, _first_problem(error)) from error
+    problem = _inconsistency(cell, path)
+    if problem:
+        raise _broken(path, problem)
+    return cell
+
+
+def read_cells(folder: Path) -> list[Cell]:
+    """Read all cells of a folder, by file name; none when it does not exist.
+
+    Raises:
+        UsageError: A file holds no cell.
+    """
+    return [read_cell(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")]
+
+
+def has_cell(folder: Path, method: str, subject: str) -> bool:
+    """Whether the cell was written."""
+    return _path(folder, method, subject).is_file()
+
+
+def _path(folder: Path, method: str, subject: str) -> Path:
+    return folder / f"{method}-{subject}.json"
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` with infinities and NaN as the strings ``inf``, ``-inf`` and ``nan``."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+
+
+def _inconsistency(cell: Cell, path: Path) -> str | None:
+    steps = [evaluation.step for evaluation in cell.evaluations]
+    if path.name != f"{cell.method}-{cell.subject}.json" or cell.subject not in SUBJECTS:
+        return f"it holds the attack {cell.method!r} on {cell.subject!r} weights"
+    if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+        return f"its evaluations are not in the order of the steps: {steps}"
+    for evaluation in cell.evaluations:
+        ids = [score.id for score in [*evaluation.target, *(evaluation.source or ())]]
+        if not evaluation.target or len(set(ids)) < len(ids):
+            return f"at step {evaluation.step}, an object appears twice, or none does"
+    return None
+
+
+def _broken(path: Path, problem: str) -> UsageError:
+    return UsageError(f"{path} is not a cell of an attack run: {problem}", hint="repeat it with `geotrap attack`")
