@@ -41,7 +41,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2
 
 docs: $(STAMP)
-	$(BIN)/python -m docs.write_commands
+	$(BIN)/python docs/write_commands.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,153 @@
+"""``geotrap attack``: fine-tune released weights as an attacker would, and the undefended ones beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from geotrap_cli.attacks import Attack
+from geotrap_cli.errors import UsageError
+from geotrap_cli.evaluation.cells import SUBJECTS, Cell, has_cell, read_cell, write_cell
+from geotrap_cli.models.loading import weights_hash
+from geotrap_cli.options import CommonOptions
+from geotrap_cli.plugins import load_plugin
+from geotrap_cli.profile.load import LoadedProfile
+from geotrap_cli.profile.schema import Profile
+from geotrap_cli.reports.tables import records_table
+from geotrap_cli.runs import RunFolder, create_or_resume, latest_run, open_run
+from geotrap_cli.training.attack_cell import CellRunner
+from geotrap_cli.training.defense import MODEL
+from geotrap_cli.training.precision import pick_device
+from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
+
+CELLS = "cells"
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """A finished attack run and the cells it measured."""
+
+    run: Path
+    train_run: Path
+    cells: list[Cell]
+
+    def payload(self) -> dict[str, Any]:
+        """Return the result for ``--json``."""
+        return {"run": str(self.run), "train_run": str(self.train_run), "cells": [_line(cell) for cell in self.cells]}
+
+    def render(self, console: Console) -> None:
+        """Print foreground PSNR on held-out target objects before and after each attack."""
+        title = "Foreground PSNR (dB) on held-out target objects, novel views"
+        console.print(records_table(title, [_line(cell) for cell in self.cells]))
+        console.print(f"\nrun: {self.run}", soft_wrap=True)
+        console.print("next: geotrap compare", highlight=False)
+
+
+def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console) -> AttackResult:
+    """Attack both sets of weights of a train run with the same seeds, batches and budget.
+
+    A cell that is finished is not run again on ``--resume``.
+
+    Raises:
+        UsageError: There is no train run to attack, or the profile or data are wrong.
+    """
+    profile = loaded.profile
+    device = pick_device(options.device)
+    attacks = {key: load_attack(key, profile) for key in profile.attack.methods}
+    train_run = _train_run(options)
+    if not options.quiet:
+        console.print(f"attacking {train_run.path}", highlight=False, soft_wrap=True)
+    with create_or_resume("attack", options, loaded) as run:
+        run.record(train_run=str(train_run.path.resolve()))
+        subjects = dict(zip(SUBJECTS, (None, str(train_run.path / MODEL)), strict=True))
+        first = open_model(profile, device)
+        bench = open_workbench(profile, device, first)
+        _check_unseen(bench, train_run)
+        run.record(splits=bench.splits.as_dict(), data=bench.dataset.fingerprint())
+        ids = [
+            *bench.splits.attack_target,
+            *bench.draw(bench.splits.eval_target),
+            *bench.draw(bench.splits.source_eval),
+        ]
+        prepare_views(bench, ids, console, options.quiet)
+        hashes = {name: weights_hash(open_model(profile, device, weights)) for name, weights in subjects.items()}
+        cells = [
+            _cell(run, bench, key, attack, subject, weights, console, options.quiet)
+            for key, attack in attacks.items()
+            for subject, weights in subjects.items()
+        ]
+        run.finish({"train_run": str(train_run.path.resolve()), "methods": list(attacks), "weights": hashes})
+    return AttackResult(run.path, train_run.path, cells)
+
+
+def load_attack(key: str, profile: Profile) -> Attack:
+    """Return the attack plug-in ``key`` with the options of the profile's ``[attack.KEY]`` table."""
+    plugin = load_plugin("geotrap.attacks", key)
+    return plugin(plugin.Config(**profile.attack.options(key)))
+
+
+def _train_run(options: CommonOptions) -> RunFolder:
+    """Return the run whose weights are attacked: the resumed attack's, ``--run``, or the newest finished one."""
+    if options.resume:
+        from geotrap_cli.runs import resumable_run
+
+        return open_run(Path(resumable_run(options.resume_path, "attack", options.runs_root).manifest["train_run"]))
+    run = open_run(options.run) if options.run else latest_run("train", options.runs_root)
+    if run.command != "train":
+        raise UsageError(f"{run.path} is a {run.command} run", "Name a run of geotrap train")
+    if run.status != "finished":
+        raise UsageError(f"{run.path} is {run.status}", "Finish it with geotrap train --resume")
+    return run
+
+
+def _check_unseen(bench: Workbench, train_run: RunFolder) -> None:
+    """Refuse to attack or judge with objects on which the defense was trained.
+
+    Raises:
+        UsageError: An object of the attack's target sets was a defense-target object.
+    """
+    defended = set(train_run.manifest["splits"]["defense_target"])
+    shared = sorted(defended & {*bench.splits.attack_target, *bench.splits.eval_target})
+    if shared:
+        what = f"{len(shared)} objects of the attack were used by the defense, such as {shared[0]}"
+        raise UsageError(what, "Use the same data.seed and data.target in both profiles")
+
+
+def _cell(
+    run: RunFolder,
+    bench: Workbench,
+    key: str,
+    attack: Attack,
+    subject: str,
+    weights: str | None,
+    console: Console,
+    quiet: bool,
+) -> Cell:
+    folder = run.path / CELLS
+    if has_cell(folder, key, subject):
+        return read_cell(folder / f"{key}-{subject}.json")
+    runner = CellRunner(bench, key, subject, attack, open_model(bench.profile, bench.device, weights))
+    cell = runner.run(console, quiet)
+    runner.save(run.path)
+    # Written last: a cell that exists is complete.
+    write_cell(folder, cell)
+    return cell
+
+
+def _line(cell: Cell) -> dict[str, Any]:
+    quality = [
+        sum(score.metrics["foreground_psnr"] for score in evaluation.target) / len(evaluation.target)
+        for evaluation in cell.evaluations
+    ]
+    return {
+        "attack": cell.method,
+        "weights": cell.subject,
+        "before": quality[0],
+        "after": quality[-1],
+        "best": max(quality),
+        "trained": cell.trainable_parameters,
+        "seconds": cell.seconds,
+    }
