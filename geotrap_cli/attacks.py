@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from geotrap_cli.data.views import ViewBatch
-from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.training.schedules import ScheduleFactor, make_schedule
+
+if TYPE_CHECKING:
+    from geotrap_cli.data.views import ViewBatch
+    from geotrap_cli.gaussians import GaussianBatch
+    from geotrap_cli.models.lgm.model import LGM
 
 
 class AttackConfig(BaseModel):
@@ -21,14 +23,18 @@ class AttackConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of AdamW.")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="Moment decay rates of AdamW; LGM uses (0.9, 0.95).")
-    schedule: Literal["constant", "linear", "cosine", "wsd", "one_cycle"] = Field(
-        "cosine", description="Learning-rate schedule over the attack."
+    lr: float = Field(default=1e-4, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay of AdamW.")
+    betas: tuple[float, float] = Field(
+        default=(0.9, 0.95), description="Moment decay rates of AdamW; LGM uses (0.9, 0.95)."
     )
-    warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises.")
-    clip_norm: float | None = Field(1.0, gt=0, description="Largest gradient norm; none leaves gradients as they are.")
+    schedule: Literal["constant", "linear", "cosine", "wsd", "one_cycle"] = Field(
+        default="cosine", description="Learning-rate schedule over the attack."
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="Steps over which the learning rate rises.")
+    clip_norm: float | None = Field(
+        default=1.0, gt=0, description="Largest gradient norm; none leaves gradients as they are."
+    )
 
 
 class Attack(ABC):

@@ -21,7 +21,7 @@ class InterruptGuard:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, *_: int | FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True

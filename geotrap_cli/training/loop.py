@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -36,6 +36,10 @@ class LoopSettings:
     evaluate_at: frozenset[int] = frozenset()
 
 
+def _ignore(*_: object) -> None:
+    """Stand in for a hook that nobody needs."""
+
+
 @dataclass
 class LoopHooks:
     """What the loop tells its caller.
@@ -46,9 +50,9 @@ class LoopHooks:
         on_evaluate: Called with the number of finished steps.
     """
 
-    on_step: Callable[[int, Metrics], None] = field(default=lambda step, metrics: None)
-    on_gradient: Callable[[int], None] = field(default=lambda step: None)
-    on_evaluate: Callable[[int], None] = field(default=lambda step: None)
+    on_step: Callable[[int, Metrics], None] = _ignore
+    on_gradient: Callable[[int], None] = _ignore
+    on_evaluate: Callable[[int], None] = _ignore
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
@@ -65,7 +69,7 @@ def gradient_norm(parameters: Iterable[torch.Tensor], clip_norm: float | None) -
 
 def optimise(
     objective: Objective,
-    parameters: list[torch.Tensor],
+    parameters: Sequence[torch.Tensor],
     optimizer: torch.optim.Optimizer,
     schedule: ScheduleFactor,
     settings: LoopSettings,
@@ -95,7 +99,7 @@ def optimise(
 
 def _one_step(
     objective: Objective,
-    parameters: list[torch.Tensor],
+    parameters: Sequence[torch.Tensor],
     optimizer: torch.optim.Optimizer,
     factor: float,
     settings: LoopSettings,

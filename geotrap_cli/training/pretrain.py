@@ -75,7 +75,7 @@ class PretrainObjective:
             raw = self.model(batch.images)
         gaussians = activate(raw)
         terms = self.reconstruction(gaussians, batch)
-        if weight > 0:
+        if batch.surface_points is not None and batch.surface_mask is not None:
             warm = surface_loss(gaussians, batch.surface_points, batch.surface_mask)
             terms["surface_means"] = weight * warm["surface_means"]
             terms["surface_opacity"] = weight * OPACITY_SHARE * warm["surface_opacity"]

@@ -70,7 +70,7 @@ class Workbench:
         rng = np.random.default_rng(self.seed)
         category = {record.id: record.category for record in self.dataset.records}
         turn: dict[str, int] = {}
-        ranked = []
+        ranked: list[tuple[int, int, str]] = []
         for index in rng.permutation(len(ids)):
             place = turn.setdefault(category[ids[index]], 0)
             turn[category[ids[index]]] += 1

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 from torch import nn
 
 from geotrap_cli.attacks import Attack, AttackConfig
-from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.loading import save_generator
+
+if TYPE_CHECKING:
+    from geotrap_cli.models.lgm.model import LGM
 
 
 class FullConfig(AttackConfig):
     """Options of full fine-tuning."""
 
-    lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
+    lr: float = Field(default=1e-4, gt=0, description="Peak learning rate.")
 
 
 class FullAttack(Attack):
@@ -33,4 +34,7 @@ class FullAttack(Attack):
 
     def save(self, model: LGM, folder: Path) -> None:
         """Write the attacked model as a diffusers folder."""
+        # Imported here: listing attacks should not load diffusers.
+        from geotrap_cli.models.loading import save_generator
+
         save_generator(model, folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -11,17 +11,19 @@ from torch import nn
 from geotrap_cli.attacks import Attack, AttackConfig
 from geotrap_cli.compat import ensure_torchvision
 from geotrap_cli.errors import UsageError
-from geotrap_cli.models.lgm.model import LGM
+
+if TYPE_CHECKING:
+    from geotrap_cli.models.lgm.model import LGM
 
 
 class LoraConfig(AttackConfig):
     """Options of the LoRA attack."""
 
-    lr: float = Field(1e-3, gt=0, description="Peak learning rate.")
-    rank: int = Field(16, ge=1, description="Rank of every adapter.")
-    alpha: float = Field(32.0, gt=0, description="Scale: an adapter adds (alpha / rank)·B·A to its weight.")
+    lr: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
+    rank: int = Field(default=16, ge=1, description="Rank of every adapter.")
+    alpha: float = Field(default=32.0, gt=0, description="Scale: an adapter adds (alpha / rank)·B·A to its weight.")
     targets: tuple[str, ...] = Field(
-        ("qkv", "proj", "conv1", "conv2", "conv_in", "conv_out", "downsample", "upsample", "shortcut"),
+        default=("qkv", "proj", "conv1", "conv2", "conv_in", "conv_out", "downsample", "upsample", "shortcut"),
         min_length=1,
         description="Last name components of the Linear and Conv2d modules that get an adapter.",
     )
@@ -66,4 +68,5 @@ class LoraAttack(Attack):
 
     def save(self, model: LGM, folder: Path) -> None:
         """Write adapter_config.json and adapter_model.safetensors, loadable by ``PeftModel.from_pretrained``."""
+        del model
         self._adapted.save_pretrained(str(folder))
