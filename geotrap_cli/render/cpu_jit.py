@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import tempfile
@@ -30,7 +31,21 @@ def ensure_cache_directory() -> None:
     numba.config.CACHE_DIR = chosen
 
 
+def discard_stale_kernels(folder: Path) -> None:
+    """Forget compiled kernels beside the sources in `folder` that are older than any of these sources.
+
+    numba compares a kernel with its own file alone, but kernels are inlined into others across files.
+    """
+    newest = max(source.stat().st_mtime for source in (folder / "base.py", *folder.glob("cpu_*.py")))
+    for index in (folder / "__pycache__").glob("cpu_*.nbi"):
+        # Another process may be doing the same, or own the folder.
+        with contextlib.suppress(OSError):
+            if index.stat().st_mtime < newest:
+                index.unlink()
+
+
 ensure_cache_directory()
+discard_stale_kernels(Path(__file__).parent)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

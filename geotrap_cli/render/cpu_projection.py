@@ -16,7 +16,10 @@ from geotrap_cli.render.base import BLUR, FRUSTUM_MARGIN, MAX_VARIANCE, MIN_ALPH
 from geotrap_cli.render.cpu_jit import kernel
 
 X, Y, SLOPE, PRECISION_X, PRECISION_Y, PEAK, CUTOFF, HALF_HEIGHT = range(8)
-"""Columns of a screen table [N, 8]; PEAK is log2 of the opacity, CUTOFF the largest visible 2 sigma, HALF_HEIGHT in pixels."""
+"""Columns of a screen table [N, 8]; PEAK is log2 of the opacity, CUTOFF the largest visible 2 sigma.
+
+HALF_HEIGHT is in pixels.
+"""
 SCREEN_COLUMNS = 8
 GRAD_X, GRAD_Y, GRAD_SLOPE, GRAD_PRECISION_X, GRAD_PRECISION_Y, GRAD_OPACITY, GRAD_RED, GRAD_GREEN, GRAD_BLUE = range(9)
 """Columns of a table of screen-space gradients [N, 9]."""

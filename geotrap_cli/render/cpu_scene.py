@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from geotrap_cli.errors import GeotrapError
 from geotrap_cli.render import cpu_backward, cpu_forward
 from geotrap_cli.render.base import Splats
 from geotrap_cli.render.cpu_coverage import LANES, row_blocks
@@ -16,6 +17,8 @@ Array = NDArray[np.floating]
 
 _CHUNK = 2048
 """Gaussians a task of the last backward stage."""
+_MOST_GAUSSIANS = 2**24
+"""Positions in the depth order are kept in float32, which counts no further."""
 
 
 class Scene:
@@ -26,6 +29,11 @@ class Scene:
     """
 
     def __init__(self, splats: Splats, width: int, height: int) -> None:
+        if splats.means.shape[1] > _MOST_GAUSSIANS:
+            raise GeotrapError(
+                f"The CPU rasterizer got {splats.means.shape[1]} Gaussians an object",
+                hint=f"It takes up to {_MOST_GAUSSIANS}: prune, or use --device cuda.",
+            )
         self.means, self.quats, self.scales, self.opacities, self.rgb = (
             np.ascontiguousarray(value.detach().numpy()) for value in splats[:5]
         )

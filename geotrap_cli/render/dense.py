@@ -96,10 +96,11 @@ def rotation_matrices(quats: Tensor) -> Tensor:
 def _draw(splats: _Projected, width: int, height: int) -> tuple[Tensor, Tensor]:
     alphas = _alphas(splats, width, height)
     # A pixel stops before the splat that would bring its transmittance to the floor, and never starts again.
-    before = torch.cumprod(torch.cat([torch.ones_like(alphas[:1]), 1 - alphas]), dim=0)
+    start = alphas.new_ones(1, height, width)
+    before = torch.cumprod(torch.cat([start, 1 - alphas]), dim=0)
     going = torch.cumprod((before[1:] > MIN_TRANSMITTANCE).to(alphas.dtype), dim=0)
     alphas = alphas * going
-    transmittance = torch.cumprod(torch.cat([torch.ones_like(alphas[:1]), 1 - alphas]), dim=0)
+    transmittance = torch.cumprod(torch.cat([start, 1 - alphas]), dim=0)
     weights = alphas * transmittance[:-1]
     return torch.einsum("mhw,mc->hwc", weights, splats.rgb), 1 - transmittance[-1]
 
