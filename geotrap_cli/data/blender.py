@@ -77,9 +77,11 @@ class BlenderDataset:
             UsageError: the object is unknown, or its files are missing, damaged or contradict each other.
         """
         table, chosen = self._object(id), list(indices)
-        rgba = np.stack([self._image(id, index, size) for index in chosen]).astype(np.float32) / 255
+        rgba = np.zeros((len(chosen), size, size, 4), dtype=np.float32)
+        for place, index in enumerate(chosen):
+            rgba[place] = self._image(id, index, size)
         cameras = Cameras(table.viewmats[chosen].float(), table.Ks[chosen], 1, 1).resized(size, size)
-        return PosedViews(torch.from_numpy(rgba), cameras)
+        return PosedViews(torch.from_numpy(rgba / 255), cameras)
 
     def fingerprint(self) -> str:
         """Hash of every pose file, image and the index: the content, not the paths of the machine."""

@@ -66,6 +66,12 @@ def test_views_come_in_the_order_asked_for(balls: Any) -> None:
     assert torch.equal(some.rgba[0], some.rgba[2]) and not torch.equal(some.rgba[0], some.rgba[1])
 
 
+def test_no_views_are_an_empty_stack_with_cameras_to_match(balls: Any) -> None:
+    views = opened(balls).views("toy/a", [], 24)
+    assert views.rgba.shape == (0, 24, 24, 4)
+    assert views.cameras.viewmats.shape == (0, 4, 4)
+
+
 def test_intrinsics_follow_the_file_and_the_size(balls: Any) -> None:
     Ks = opened(balls).views("toy/a", [0], 32).cameras.Ks
     focal = 16 / math.tan(math.radians(49.1) / 2)
