@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +32,15 @@ def attack(
     ] = None,
     lora: Annotated[bool, typer.Option("--lora", help="The attack lora.", rich_help_panel="Attacks")] = False,
     full: Annotated[bool, typer.Option("--full", help="The attack full.", rich_help_panel="Attacks")] = False,
+    lpips_trunk: Annotated[
+        Path | None,
+        typer.Option(
+            "--lpips-trunk",
+            metavar="FILE",
+            help="VGG16 weights for LPIPS [torch's hub cache].",
+            rich_help_panel="Attacks",
+        ),
+    ] = None,
 ) -> None:
     """Fine-tune the released weights as an attacker would, next to the undefended ones.
 
@@ -39,10 +49,12 @@ def attack(
     """
     refuse_profile_on_resume(options)
     chosen = (*(methods or ()), *(["lora"] if lora else ()), *(["full"] if full else ()))
-    if options.resume and chosen:
-        raise UsageError("--resume continues with the run's own attacks", hint="leave out their names")
+    if options.resume and (chosen or lpips_trunk):
+        raise UsageError("--resume continues with the run's own attacks", hint="leave out their names and options")
     if chosen:
         options = options.with_overrides(f"attack.methods={','.join(dict.fromkeys(chosen))}")
+    if lpips_trunk:
+        options = options.with_overrides(f"loss.lpips_trunk={lpips_trunk}")
     if not (options.run or options.resume):
         from geotrap_cli.runs import latest_run
 

@@ -69,6 +69,17 @@ def perceptual_term(
     return DssimTerm() if kind == "dssim" else None
 
 
+def available_lpips(trunk: str | Path | None = None) -> LpipsTerm | None:
+    """Return LPIPS as a metric where its trunk is named or already cached, else None; nothing is downloaded.
+
+    Raises:
+        UsageError: A trunk is named and cannot be read.
+    """
+    if trunk is not None or _hub_file().is_file():
+        return LpipsTerm(trunk, download=False)
+    return None
+
+
 class DssimTerm(PerceptualTerm):
     """Structural dissimilarity ``(1 - SSIM) / 2`` in [0, 1], with the window and constants of `metrics.ssim`."""
 
@@ -142,15 +153,23 @@ def _as_images(images: Tensor) -> Tensor:
     return images.reshape(-1, *images.shape[-3:]).movedim(-1, 1)
 
 
-def _cached_trunk(download: bool) -> Path:
-    """Return torchvision's file in the hub cache, downloading it there (553 MB) when that is allowed."""
+def _trunk_url() -> str:
     from geotrap_cli.compat import ensure_torchvision
 
     ensure_torchvision()
     from torchvision.models import VGG16_Weights
 
-    url = VGG16_Weights.IMAGENET1K_V1.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    return str(VGG16_Weights.IMAGENET1K_V1.url)
+
+
+def _hub_file() -> Path:
+    """Where torch.hub keeps torchvision's file."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / _trunk_url().rsplit("/", 1)[-1]
+
+
+def _cached_trunk(download: bool) -> Path:
+    """Return torchvision's file in the hub cache, downloading it there (553 MB) when that is allowed."""
+    url, path = _trunk_url(), _hub_file()
     if path.is_file():
         return path
     if not download:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from geotrap_cli.profile.base import Count, Names, NonNegative, Positive, Table
+from geotrap_cli.profile.base import Count, FilePath, Names, NonNegative, Positive, Table
 
 
 class DynamicTable(Table):
@@ -56,7 +56,9 @@ class LayersTable(Table):
     """``[layers]``: which units of the generator the defense trains."""
 
     units: Names = Field(default=(), description="Exact unit names, as `geotrap analyze-layers` prints; empty: all.")
-    freeze_head: bool = Field(default=True, description="Keep the 1x1 output convolution as it is.")
+    freeze_head: bool = Field(
+        default=True, description="Keep the head as it is: unet.conv_out and the 1x1 convolution behind it."
+    )
 
 
 class RobustTable(Table):
@@ -70,3 +72,7 @@ class LossTable(Table):
     alpha_weight: NonNegative = Field(default=1.0, description="Weight of the mean squared error of the alpha channel.")
     perceptual: Literal["none", "dssim", "lpips"] = Field(default="none", description="Perceptual term of the loss.")
     perceptual_weight: NonNegative = Field(default=1.0, description="Weight of the perceptual term.")
+    lpips_trunk: FilePath | None = Field(
+        default=None,
+        description="VGG16 weights in torchvision's layout, for LPIPS as loss and as metric; unset: torch's hub cache.",
+    )

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from geotrap_cli.profile.files import add_file, find_profile, is_shipped
+from geotrap_cli.profile.idle import check_idle
 from geotrap_cli.profile.layers import Layers, add_environment, add_overrides
 from geotrap_cli.profile.plugin_tables import check_plugin_tables
 from geotrap_cli.profile.problems import Problems
@@ -72,6 +73,7 @@ def _check(layers: Layers, source: str, complete: bool) -> Profile:
         profile = Profile.model_validate(tables)
     except ValidationError as error:
         problems.add_validation(error, Profile)
+    check_idle(profile, problems)
     problems.raise_if_any(source)
     return profile
 

@@ -52,5 +52,5 @@ class DataTable(Table):
         default=None, description="Folder of rendered views; unset: the user's cache folder."
     )
     workers: Annotated[int, Field(ge=0, le=256)] = Field(
-        default=0, description="Processes that prepare views beside the training (processes); 0: none."
+        default=0, description="Processes that render views before the training (processes); 0: one a core."
     )

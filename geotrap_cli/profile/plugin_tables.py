@@ -120,10 +120,13 @@ def _check_data(data: Any, problems: Problems, complete: bool) -> None:
             problems.add("data.kind", f"unknown data set '{kind}'; {suggestion(kind, known)}")
         return
     try:
-        fields = load_plugin("geotrap.datasets", kind).Config.model_fields
+        reader = load_plugin("geotrap.datasets", kind)
     except GeotrapError as error:
         problems.add("data.kind", f"{error.message}; {error.hint}")
         return
+    fields: Mapping[str, Any] = reader.Config.model_fields
+    if table.get("workers") and not hasattr(reader, "prepare"):
+        problems.add("data.workers", f"data set '{kind}' renders nothing beforehand; remove it")
     for name in READER_FIELDS:
         if complete and name in fields and fields[name].is_required() and name not in table:
             problems.add(f"data.{name}", f"data set '{kind}' needs it; add --set data.{name}=...")

@@ -15,7 +15,9 @@ class TrainTable(Table):
     """``[train]``: steps, batches and optimizer of the defense (and of pretraining)."""
 
     steps: Count = Field(default=200, description="Length of the training (optimizer steps).")
-    batch_size: Count = Field(default=4, description="Objects a step (objects).")
+    batch_size: Count = Field(
+        default=4, description="Objects a step; the defense takes as many target and as many source objects (objects)."
+    )
     supervised_views: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Views of each object that a rendering loss compares (views)."
     )
@@ -33,7 +35,9 @@ class TrainTable(Table):
     clip_norm: Positive = Field(
         default=1.0, description="Largest global gradient norm; longer gradients are scaled down."
     )
-    source_ratio: Fraction = Field(default=0.8, description="Share of source objects among the objects of a step.")
+    source_ratio: Fraction = Field(
+        default=0.8, description="Share p of the distillation in the total loss; the traps have 1 - p."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="Arithmetic of the generator; auto: bf16 where the device is fast at it."
     )

@@ -11,6 +11,7 @@ from rich.console import Console
 from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.cells import SUBJECTS, Cell, has_cell, read_cell, write_cell
+from geotrap_cli.evaluation.perceptual import LpipsTerm, available_lpips
 from geotrap_cli.models.loading import weights_hash
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.plugins import load_plugin
@@ -74,8 +75,10 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console) 
         ]
         prepare_views(bench, ids, console, options.quiet)
         hashes = {name: weights_hash(open_model(profile, device, weights)) for name, weights in subjects.items()}
+        scorer = available_lpips(profile.loss.lpips_trunk)
+        scorer = None if scorer is None else scorer.to(device)
         cells = [
-            _cell(run, bench, key, attack, subject, weights, console, options.quiet)
+            _cell(run, bench, CellPlan(key, attack, subject, weights, scorer), console, options.quiet)
             for key, attack in attacks.items()
             for subject, weights in subjects.items()
         ]
@@ -116,20 +119,23 @@ def _check_unseen(bench: Workbench, train_run: RunFolder) -> None:
         raise UsageError(what, "Use the same data.seed and data.target in both profiles")
 
 
-def _cell(
-    run: RunFolder,
-    bench: Workbench,
-    key: str,
-    attack: Attack,
-    subject: str,
-    weights: str | None,
-    console: Console,
-    quiet: bool,
-) -> Cell:
+@dataclass(frozen=True)
+class CellPlan:
+    """What one cell attacks, and with what: ``weights`` None stands for the profile's own."""
+
+    method: str
+    attack: Attack
+    subject: str
+    weights: str | None
+    scorer: LpipsTerm | None
+
+
+def _cell(run: RunFolder, bench: Workbench, plan: CellPlan, console: Console, quiet: bool) -> Cell:
     folder = run.path / CELLS
-    if has_cell(folder, key, subject):
-        return read_cell(folder / f"{key}-{subject}.json")
-    runner = CellRunner(bench, key, subject, attack, open_model(bench.profile, bench.device, weights))
+    if has_cell(folder, plan.method, plan.subject):
+        return read_cell(folder / f"{plan.method}-{plan.subject}.json")
+    model = open_model(bench.profile, bench.device, plan.weights)
+    runner = CellRunner(bench, plan.method, plan.subject, plan.attack, model, plan.scorer)
     cell = runner.run(console, quiet)
     runner.save(run.path)
     # Written last: a cell that exists is complete.

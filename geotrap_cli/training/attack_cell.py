@@ -15,6 +15,7 @@ from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import NonFiniteError
 from geotrap_cli.evaluation.cells import Cell, CellEvaluation
 from geotrap_cli.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
+from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.gaussians import activate
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.progress import StepProgress
@@ -64,6 +65,7 @@ class CellRunner:
         subject: ``undefended`` or ``defended``.
         attack: The attack.
         model: The weights under attack; changed in place.
+        scorer: LPIPS, where it can be computed.
     """
 
     bench: Workbench
@@ -71,6 +73,7 @@ class CellRunner:
     subject: str
     attack: Attack
     model: LGM
+    scorer: LpipsTerm | None = None
     health: HealthRecorder = field(default_factory=HealthRecorder)
     evaluations: list[CellEvaluation] = field(default_factory=list)
     pictures: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -144,7 +147,16 @@ class CellRunner:
     def _evaluate(self, ids: tuple[str, ...], keep: int = 0) -> Evaluation:
         bench = self.bench
         settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
-        return evaluate(self.model, bench.dataset, bench.draw(ids), settings, device=bench.device, keep_renders=keep)
+        chosen = bench.draw(ids)
+        return evaluate(
+            self.model,
+            bench.dataset,
+            chosen,
+            settings,
+            device=bench.device,
+            keep_renders=keep,
+            scorer=self.scorer,
+        )
 
     def save(self, run: Path) -> None:
         """Write the attacked weights and the pictures into the run folder."""

@@ -80,7 +80,8 @@ class Workbench:
     def reconstruction_loss(self) -> ReconstructionLoss:
         """Return the rendering loss of the profile's ``[loss]`` table."""
         loss = self.profile.loss
-        term = perceptual_term(loss.perceptual)
+        trunk = loss.lpips_trunk if loss.perceptual == "lpips" else None
+        term = perceptual_term(loss.perceptual, lpips_trunk=trunk)
         return ReconstructionLoss(
             rgb_weight=loss.rgb_weight,
             alpha_weight=loss.alpha_weight,
@@ -110,7 +111,9 @@ def open_workbench(profile: Profile, device: torch.device, model: LGM) -> Workbe
         UsageError: The data set or a category is missing, or a split would be empty.
     """
     output_size = profile.data.output_size or model.config.output_size
-    dataset = open_dataset(profile.data.kind, _dataset_options(profile, output_size))
+    # One set of stored pictures serves as input and as supervision, so it has the size of the larger.
+    stored_size = max(output_size, model.config.input_size)
+    dataset = open_dataset(profile.data.kind, _dataset_options(profile, stored_size))
     benign = profile.data.benign if profile.data.benign is not None else getattr(dataset, "default_benign", ())
     splits = split_objects(dataset.records, profile.data.target, benign, profile.data.seed)
     splits = _only_source(splits, dataset, profile.data.source)
