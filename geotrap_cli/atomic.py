@@ -11,17 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+TEMPORARY, ASIDE = ".tmp", ".old"
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that takes its place when the block succeeds.
 
     The temporary may become a file or a folder; a folder replaces an existing folder. Whatever the block
-    wrote is removed when it raises.
+    wrote is removed when it raises. What a killed process leaves behind, :func:`recover` puts in order.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _sibling(target, TEMPORARY)
     try:
         yield temporary
         _replace(temporary, target)
@@ -29,18 +31,44 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def recover(path: str | Path) -> None:
+    """Put ``path`` in order after a process was killed while it replaced it; only where nobody else writes it.
+
+    A folder is replaced by two renames. Killed between them, ``path`` is missing and its former content lies beside
+    it: that is put back. Half-written temporaries are removed.
+    """
+    target = Path(path)
+    for aside in target.parent.glob(f".{target.name}.*{ASIDE}"):
+        if target.exists():
+            _remove(aside)
+        else:
+            aside.rename(target)
+    for temporary in target.parent.glob(f".{target.name}.*{TEMPORARY}"):
+        _remove(temporary)
+
+
+def _sibling(target: Path, suffix: str) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{suffix}")
+
+
 def _replace(temporary: Path, target: Path) -> None:
+    _flush(temporary)
     if temporary.is_dir() and target.is_dir():
         # A folder cannot be renamed over a folder that has content: the old one steps aside first.
-        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
+        aside = _sibling(target, ASIDE)
         target.rename(aside)
         temporary.rename(target)
         shutil.rmtree(aside)
         return
-    if temporary.is_file():
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
     temporary.replace(target)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold the content before the rename: a power cut must not leave a whole name on an empty file."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
 
 
 def _remove(path: Path) -> None:

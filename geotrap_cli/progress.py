@@ -66,7 +66,8 @@ class StepProgress:
         if self._first is None:
             self._first = (step, time.monotonic())
         if not self.quiet and (step % self.every == 0 or step == self.total):
-            self.console.print(f"{self.description} {step}/{self.total}  {note}{self._eta(step)}", highlight=False)
+            line = f"{self.description} {step}/{self.total}  {note}{self._eta(step)}"
+            self.console.print(line.rstrip(), highlight=False, markup=False, soft_wrap=True)
 
     def _eta(self, step: int) -> str:
         assert self._first is not None

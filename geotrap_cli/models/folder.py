@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from geotrap_cli.atomic import atomic_path
@@ -15,6 +14,7 @@ from geotrap_cli.errors import GeotrapError, NonFiniteError, UsageError
 from geotrap_cli.models.lgm.architecture import Architecture, architecture
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.models.tensors import fill, read_tensors, shorten
+from geotrap_cli.tensor_files import write_tensors
 
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_STEM: Final = "diffusion_pytorch_model"
@@ -56,7 +56,7 @@ def save_generator(
     with atomic_path(target) as temporary:
         temporary.mkdir()
         model.save_config(temporary)
-        save_file(tensors, temporary / weights_name(variant), metadata={"format": "pt"})
+        write_tensors(temporary / weights_name(variant), tensors, {"format": "pt"})
 
 
 def weights_name(variant: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,19 +54,25 @@ def measure_depths(bench: Workbench, traps: TrapSet, model: LGM, teacher: LGM) -
     for defended, undefended in _pairs(bench, bench.splits.eval_target, model, teacher):
         for key, depth in traps.depths(defended, undefended).items():
             rows[key].append(depth)
-    drifts = [distillation(a, b) for a, b in _pairs(bench, bench.splits.source_eval, model, teacher)]
-    return [_summarise(key, depths) for key, depths in rows.items()], float(torch.stack(drifts).mean())
+    drift, objects = 0.0, 0
+    for defended, undefended in _pairs(bench, bench.splits.source_eval, model, teacher):
+        # The last batch may be smaller: every object counts once, not every batch.
+        drift += float(distillation(defended, undefended)) * len(defended)
+        objects += len(defended)
+    return [_summarise(key, depths) for key, depths in rows.items()], drift / objects
 
 
 def _pairs(
     bench: Workbench, ids: tuple[str, ...], model: LGM, teacher: LGM
-) -> list[tuple[GaussianBatch, GaussianBatch]]:
+) -> Iterator[tuple[GaussianBatch, GaussianBatch]]:
+    """Yield what both generators make of the drawn objects, batch by batch."""
     table = bench.profile.eval
     batches = evaluation_batches(
         bench.dataset, bench.draw(ids), bench.input_size, bench.output_size, table.views, table.batch_size, bench.seed
     )
-    images = (batch.to(bench.device).images for batch in batches)
-    return [(model.forward_gaussians(image), teacher.forward_gaussians(image)) for image in images]
+    for batch in batches:
+        images = batch.to(bench.device).images
+        yield model.forward_gaussians(images), teacher.forward_gaussians(images)
 
 
 def _summarise(key: str, depths: list[dict[str, torch.Tensor]]) -> TrapDepths:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from geotrap_cli.atomic import atomic_path
+from geotrap_cli.atomic import atomic_path, recover
 from geotrap_cli.errors import NonFiniteError, UsageError
+from geotrap_cli.tensor_files import read_tensors, write_tensors
 from geotrap_cli.training.optimizer_state import load_optimizer, save_optimizer
 
 PARAMETERS = "parameters.safetensors"
@@ -38,7 +38,10 @@ class Checkpointer:
         """Replace the checkpoint by the present state after ``step`` finished steps.
 
         Raises:
-            NonFiniteError: A tensor is not finite; the previous checkpoint stays as it was.
+            NonFiniteError: A tensor is not finite.
+            OSError: The disk is full or cannot be written to.
+
+        Whatever is raised, the previous checkpoint stays as it was.
         """
         for name, tensor in self.tensors.items():
             if not torch.isfinite(tensor).all():
@@ -47,7 +50,7 @@ class Checkpointer:
             temporary.mkdir(parents=True)
             if self.write_model is not None:
                 self.write_model(temporary / "model")
-            save_file({k: v.detach().contiguous().cpu() for k, v in self.tensors.items()}, temporary / PARAMETERS)
+            write_tensors(temporary / PARAMETERS, self.tensors)
             save_optimizer(self.optimizer, temporary)
             (temporary / STATE).write_text(json.dumps({"step": step}))
 
@@ -55,16 +58,26 @@ class Checkpointer:
         """Load the checkpoint into the tensors and the optimizer; return its step, 0 where there is none.
 
         Raises:
-            UsageError: The checkpoint belongs to another model or another choice of layers.
+            UsageError: The checkpoint is damaged, or belongs to another model or another choice of layers.
         """
+        recover(self.folder)
         if not (self.folder / STATE).is_file():
             return 0
-        saved = load_file(self.folder / PARAMETERS)
-        if saved.keys() != self.tensors.keys():
-            different = sorted(saved.keys() ^ self.tensors.keys())[:3]
-            raise UsageError(f"checkpoint {self.folder} has other tensors than this run ({', '.join(different)})")
+        saved = read_tensors(self.folder / PARAMETERS)
+        self._check_fits(saved)
         with torch.no_grad():
             for name, tensor in self.tensors.items():
                 tensor.copy_(saved[name])
         load_optimizer(self.optimizer, self.folder)
         return int(json.loads((self.folder / STATE).read_text())["step"])
+
+    def _check_fits(self, saved: Mapping[str, torch.Tensor]) -> None:
+        different = sorted(saved.keys() ^ self.tensors.keys())
+        # Compared one by one: copy_ would stretch a tensor of another shape without a word.
+        different += [name for name in self.tensors if name in saved and saved[name].shape != self.tensors[name].shape]
+        if different:
+            raise UsageError(
+                f"checkpoint {self.folder} is of another model or other layers: {len(different)} tensors differ, "
+                f"such as {different[0]}",
+                "Resume with the weights the run began with, or start a new run",
+            )

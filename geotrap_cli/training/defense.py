@@ -20,6 +20,7 @@ from geotrap_cli.reports.tables import records_table
 from geotrap_cli.runs import RunFolder, create_or_resume
 from geotrap_cli.training.audit import TrapDepths, measure_depths
 from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.precision import autocast, pick_device
@@ -111,7 +112,7 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
     bench = open_workbench(profile, device, model)
     trainable = select_parameters(model, profile.layers.units, profile.layers.freeze_head)
     with create_or_resume("train", options, loaded) as run:
-        run.record(splits=bench.splits.as_dict(), data=bench.dataset.fingerprint(), weights=weights_hash(teacher))
+        record_inputs(run, bench, teacher)
         objective = DefenseObjective(bench, model, teacher, traps)
         _prepare(bench, objective, console, options.quiet)
         began = time.perf_counter()

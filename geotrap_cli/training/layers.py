@@ -20,28 +20,29 @@ def select_parameters(model: Generator, units: Sequence[str], freeze_head: bool)
     Args:
         model: The generator.
         units: Exact unit names; empty means all.
-        freeze_head: Leave out the head, also where it is named by "all".
+        freeze_head: Leave out the head (:data:`HEAD_UNITS`).
 
     Returns:
         The trainable parameters by name, in the model's order.
 
     Raises:
-        UsageError: A unit does not exist, or nothing is left to train; every unknown name is reported at once.
+        UsageError: A unit does not exist (every unknown name is reported at once), a named unit is part of the frozen
+            head, or nothing is left to train.
     """
     known = model.units()
     unknown = [name for name in units if name not in known]
     if unknown:
         raise UsageError("layers.units: " + "; ".join(_suggest(name, list(known)) for name in unknown))
-    chosen = [name for name in (units or known) if not (freeze_head and name in HEAD_UNITS)]
-    names = {parameter for unit in chosen for parameter in known[unit]}
-    selected = {}
+    frozen = set(HEAD_UNITS) if freeze_head else set()
+    if contradiction := sorted(frozen.intersection(units)):
+        what = f"layers.units names {contradiction[0]}, which layers.freeze_head keeps frozen"
+        raise UsageError(what, "Set layers.freeze_head=false, or leave the unit out")
+    names = {parameter for unit in (units or known) if unit not in frozen for parameter in known[unit]}
+    if not names:
+        raise UsageError("no layer is left to train", "Name layers.units or set layers.freeze_head=false")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
-        if name in names:
-            selected[name] = parameter
-    if not selected:
-        raise UsageError("no layer is left to train", "Name other layers.units or set layers.freeze_head=false")
-    return selected
+    return {name: parameter for name, parameter in model.named_parameters() if name in names}
 
 
 def _suggest(name: str, known: list[str]) -> str:

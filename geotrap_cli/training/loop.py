@@ -91,9 +91,11 @@ def optimise(
             if done in settings.evaluate_at:
                 hooks.on_evaluate(done)
             due = settings.checkpoint_every and (done % settings.checkpoint_every == 0 or done == settings.steps)
-            if checkpointer is not None and (due or guard.requested):
+            # Read once: a signal that comes in between must not end the run without its checkpoint.
+            interrupted = guard.requested
+            if checkpointer is not None and (due or interrupted):
                 checkpointer.save(done)
-            if guard.requested:
+            if interrupted:
                 raise KeyboardInterrupt
 
 

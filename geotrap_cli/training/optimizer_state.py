@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+
+from geotrap_cli.tensor_files import read_tensors, write_tensors
 
 TENSORS = "optimizer.safetensors"
 GROUPS = "optimizer.json"
@@ -21,10 +22,10 @@ def save_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     for index, slots in state["state"].items():
         for name, value in slots.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{name}"] = value.detach().contiguous().cpu()
+                tensors[f"{index}.{name}"] = value
             else:
                 scalars[f"{index}.{name}"] = value
-    save_file(tensors, folder / TENSORS)
+    write_tensors(folder / TENSORS, tensors)
     (folder / GROUPS).write_text(json.dumps({"param_groups": state["param_groups"], "scalars": scalars}))
 
 
@@ -32,7 +33,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     """Restore what :func:`save_optimizer` wrote into an optimizer over the same parameters."""
     record = json.loads((folder / GROUPS).read_text())
     slots: dict[int, dict[str, Any]] = {}
-    for key, value in [*load_file(folder / TENSORS).items(), *record["scalars"].items()]:
+    for key, value in [*read_tensors(folder / TENSORS).items(), *record["scalars"].items()]:
         index, name = key.split(".", 1)
         slots.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": slots, "param_groups": record["param_groups"]})

@@ -17,6 +17,7 @@ from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.runs import RunFolder, create_or_resume
 from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.losses import with_total
 from geotrap_cli.training.moving_average import MovingAverage
@@ -94,7 +95,7 @@ def run_pretrain(options: CommonOptions, loaded: LoadedProfile, console: Console
     model = open_model(profile, device, weights="random").train()
     bench = open_workbench(profile, device, model)
     with create_or_resume("pretrain", options, loaded) as run:
-        run.record(splits={"source_train": bench.splits.source_train, "source_eval": bench.splits.source_eval})
+        record_inputs(run, bench, model)
         prepare_views(bench, [*bench.splits.source_train, *bench.splits.source_eval], console, options.quiet)
         scores = _train(bench, model, run, console, options.quiet)
         run.finish({"steps": profile.train.steps, "scores": scores})
@@ -126,7 +127,7 @@ def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet
         def on_step(step: int, metrics: Metrics) -> None:
             average.update(step)
             progress.update(step, metrics)
-            if step % train.log_every == 0:
+            if step % train.log_every == 0 or step == train.steps:
                 run.log({"step": step, **metrics})
 
         hooks = LoopHooks(on_step=on_step, on_evaluate=lambda step: run.log({"step": step, "source_eval": score()}))

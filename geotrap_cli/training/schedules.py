@@ -30,16 +30,11 @@ def _wsd(progress: float) -> float:
     return min(1.0, (1.0 - progress) / WSD_DECAY_SHARE)
 
 
-def _one_cycle(progress: float) -> float:
-    return ONE_CYCLE_END + (1.0 - ONE_CYCLE_END) * _cosine(progress)
-
-
 _DECAYS: dict[str, Callable[[float], float]] = {
     "constant": _constant,
     "linear": _linear,
     "cosine": _cosine,
     "wsd": _wsd,
-    "one_cycle": _one_cycle,
 }
 
 
@@ -54,14 +49,30 @@ def make_schedule(name: str, steps: int, warmup_steps: int) -> ScheduleFactor:
     Raises:
         KeyError: The name is not one of the above (profiles are checked before).
     """
+    if name == "one_cycle":
+        return _one_cycle_schedule(steps, warmup_steps)
     decay = _DECAYS[name]
 
     def factor(step: int) -> float:
         if step < warmup_steps:
-            rise = (step + 1) / warmup_steps
-            if name == "one_cycle":
-                return ONE_CYCLE_START + (1.0 - ONE_CYCLE_START) * (1.0 - _cosine(rise))
-            return rise
+            return (step + 1) / warmup_steps
         return decay((step - warmup_steps) / max(1, steps - warmup_steps))
 
     return factor
+
+
+def _one_cycle_schedule(steps: int, warmup_steps: int) -> ScheduleFactor:
+    """``torch.optim.lr_scheduler.OneCycleLR`` with cosine annealing and ``pct_start = warmup_steps / steps``."""
+    top = warmup_steps - 1
+
+    def factor(step: int) -> float:
+        if step < top:
+            return _between(ONE_CYCLE_START, 1.0, step / top)
+        return _between(1.0, ONE_CYCLE_END, (step - top) / max(1, steps - 1 - top))
+
+    return factor
+
+
+def _between(start: float, end: float, progress: float) -> float:
+    """Half a cosine wave from ``start`` to ``end``."""
+    return end + (start - end) * _cosine(progress)

@@ -10,7 +10,7 @@ import torch
 from geotrap_cli.aggregation import METHODS, aggregate, check_aggregation
 from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.plugins import load_plugin
+from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.traps import Trap, report_depth
 
@@ -76,8 +76,8 @@ class TrapSet:
 
 def load_trap(key: str, options: dict[str, Any] | None = None) -> Trap:
     """Return the trap plug-in ``key`` with its options, defaults where none are given."""
-    plugin = load_plugin("geotrap.traps", key)
-    return plugin(plugin.Config(**(options or {})))
+    trap: Trap = build_plugin("geotrap.traps", key, options or {})
+    return trap
 
 
 def _present(value: torch.Tensor | None) -> torch.Tensor:

@@ -109,7 +109,7 @@ def test_an_interrupted_save_keeps_the_old_model(
     def full_disk(*args: object, **kwargs: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("geotrap_cli.models.folder.save_file", full_disk)
+    monkeypatch.setattr("geotrap_cli.models.folder.write_tensors", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_generator(miniature, folder)
     assert weights_hash(load_generator("nano", str(folder))) == before
