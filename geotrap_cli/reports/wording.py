@@ -1,0 +1,93 @@
+"""A verdict in plain words: who won and by how much, whether to believe it, and what to do next."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from geotrap_cli.evaluation.bootstrap import Interval
+from geotrap_cli.evaluation.validity import State
+from geotrap_cli.plugins import plugin_keys
+from geotrap_cli.reports.comparison import Comparison
+from geotrap_cli.reports.judgement import DESATURATE
+from geotrap_cli.reports.quality import best_quality
+from geotrap_cli.reports.tables import format_number
+
+_HALF = 0.5
+
+
+def headline(comparison: Comparison) -> str:
+    """Return the verdict in one sentence or two: state, outcome, and the worst attack with its numbers."""
+    return f"{comparison.verdict.state}: {_outcome(comparison)} {_worst(comparison)}"
+
+
+def reasons(comparison: Comparison) -> list[str]:
+    """Return what stands against believing the verdict, one clause a line; empty for a valid one."""
+    lines = [f"{reason.state}: {reason.text}" for reason in comparison.verdict.reasons]
+    if comparison.selection.same_weights:
+        lines.append("the defended weights are the undefended ones, bit for bit")
+    return lines
+
+
+def format_share(share: Interval) -> str:
+    """Return a recovery as a percentage, with its interval where there is one."""
+    if share.low is None or share.high is None:
+        return _percent(share.value)
+    return f"{_percent(share.value)} [{_percent(share.low)}, {_percent(share.high)}]"
+
+
+def next_command(comparison: Comparison) -> str:
+    """Return the command that would tell most about this defense now."""
+    state, profile = comparison.verdict.state, comparison.selection.profile
+    on_run = f"--run {shown(comparison.selection.train_run)}"
+    if state is State.SOURCE_BROKEN:
+        return f"geotrap train --profile {_profile(comparison)} --set retain.weight={2 * profile.retain.weight:g}"
+    if state is State.ATTACK_WEAK:
+        return f"geotrap attack {comparison.worst.method} --set attack.steps={2 * profile.attack.steps} {on_run}"
+    missing = _attacks_not_run(comparison)
+    if missing:
+        return f"geotrap attack {missing[0]} {on_run}"
+    return f"geotrap attack --seed {comparison.worst.pair.defended.seed + 1} {on_run}"
+
+
+def shown(path: str | Path) -> Path:
+    """Return a path as short as it can be typed from here."""
+    here = Path.cwd()
+    return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
+
+
+def _outcome(comparison: Comparison) -> str:
+    share = comparison.worst.peak.value
+    if comparison.verdict.state is not State.VALID:
+        return "no evidence for the defense."
+    if share >= comparison.threshold:
+        return "the attacker wins."
+    return "the attacker gets part of the way." if share >= _HALF else "the defense withstood what was tested."
+
+
+def _worst(comparison: Comparison) -> str:
+    worst, scale = comparison.worst, comparison.scale
+    count = len(comparison.attacks)
+    name = f"{worst.method}, the strongest of {count} attacks," if count > 1 else f"{worst.method}, the only attack run,"
+    if math.isnan(worst.peak.value):
+        return f"{name} has no recovery that could be computed."
+    decibels = (best_quality(worst.pair, "defended"), scale.ceiling_db, scale.floor_db)
+    reached, ceiling, floor = (format_number(value) for value in decibels)
+    return (
+        f"{name} recovers {format_share(worst.peak)} within {worst.pair.steps[-1]} steps "
+        f"({reached} dB; undefended {ceiling} dB, white image {floor} dB)."
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}" if math.isfinite(value) else format_number(value)
+
+
+def _attacks_not_run(comparison: Comparison) -> list[str]:
+    run = {attack.method for attack in comparison.attacks}
+    missing = [key for key in plugin_keys("geotrap.attacks") if key not in run]
+    return sorted(missing, key=lambda key: key != DESATURATE)
+
+
+def _profile(comparison: Comparison) -> str:
+    return str(shown(comparison.selection.run.profile_path))
