@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from geotrap_cli.cameras import Cameras, invert_rigid
 from geotrap_cli.data.base import ObjectRecord, PosedViews
 from geotrap_cli.data.cache import ArrayCache
 from geotrap_cli.data.checks import check_poses, check_silhouettes
-from geotrap_cli.data.images import read_rgba
+from geotrap_cli.data.images import check_complete, read_rgba
 from geotrap_cli.data.rings import find_rings
 from geotrap_cli.data.transforms import Transforms, read_index, read_transforms
 from geotrap_cli.errors import UsageError
@@ -37,20 +37,27 @@ class BlenderConfig(BaseModel):
 
 
 class BlenderDataset:
-    """Objects rendered with Blender-convention cameras. Poses, silhouettes and files are checked on first use."""
+    """Objects rendered with Blender-convention cameras.
+
+    Poses are checked, and every image must be there, when the data set is opened. Pictures are read, and silhouettes
+    compared with the poses, when an object is first used; ``prepare`` does that ahead of a long run.
+    """
 
     key = "blender"
     summary = "Folders of RGBA views with a transforms.json each (Blender, NeRF)"
     Config = BlenderConfig
 
     def __init__(self, config: BlenderConfig) -> None:
-        """Read every ``transforms.json`` under the root; images are read when they are asked for.
+        """Read and check every ``transforms.json`` under the root; images are read when they are asked for.
 
         Raises:
-            UsageError: the root or a file under it cannot be read.
+            UsageError: the root or a file under it cannot be read, a pose is none, or an image is missing.
         """
         self.root = config.root
         self._transforms = {_object_id(path): read_transforms(path) for path in _find_transforms(config.root)}
+        for table in self._transforms.values():
+            check_poses(table.viewmats.numpy(), table.source)
+            _check_images_exist(table)
         self._index = read_index(config.root / "objects.json")
         self._cache = ArrayCache(config.cache_mib * 2**20)
         self._checked: set[str] = set()
@@ -67,7 +74,8 @@ class BlenderDataset:
     def rings(self, id: str) -> list[list[int]]:
         """Groups of four view indices 90 degrees apart; see :func:`geotrap_cli.data.rings.find_rings`."""
         if id not in self._rings:
-            self._rings[id] = find_rings(invert_rigid(self._object(id).viewmats)[:, :3, 3].numpy())
+            table = self._object(id)
+            self._rings[id] = find_rings(invert_rigid(table.viewmats)[:, :3, 3].numpy())
         return self._rings[id]
 
     def views(self, id: str, indices: Sequence[int], size: int) -> PosedViews:
@@ -83,8 +91,35 @@ class BlenderDataset:
         cameras = Cameras(table.viewmats[chosen].float(), table.Ks[chosen], 1, 1).resized(size, size)
         return PosedViews(torch.from_numpy(rgba / 255), cameras)
 
+    def prepare(
+        self,
+        ids: Sequence[str] | None = None,
+        workers: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Check the objects ``ids`` (default: all) now, rather than when a long run first draws them.
+
+        Args:
+            ids: Objects to check.
+            workers: Not needed: checking is quick.
+            progress: Called with (objects done, objects to check).
+
+        Raises:
+            UsageError: names the first file at fault.
+        """
+        del workers
+        chosen = list(self._transforms) if ids is None else list(ids)
+        for done, id in enumerate(chosen, start=1):
+            self.rings(id)
+            if progress is not None:
+                progress(done, len(chosen))
+
     def fingerprint(self) -> str:
-        """Hash of every pose file, image and the index: the content, not the paths of the machine."""
+        """Hash of every pose file, image and the index: the content, not the paths of the machine.
+
+        Raises:
+            UsageError: a file cannot be read, or an image is cut short.
+        """
         return self._fingerprint
 
     @cached_property
@@ -92,7 +127,10 @@ class BlenderDataset:
         digest = hashlib.blake2b(digest_size=16)
         for path in sorted(self._files()):
             digest.update(path.relative_to(self.root).as_posix().encode() + b"\0")
-            digest.update(hashlib.blake2b(_read_bytes(path)).digest())
+            content = _read_bytes(path)
+            if path.suffix.lower() == ".png":
+                check_complete(content, path)
+            digest.update(hashlib.blake2b(content).digest())
         return digest.hexdigest()
 
     def _files(self) -> list[Path]:
@@ -105,22 +143,16 @@ class BlenderDataset:
         return self._cache.get((id, index, size), lambda: read_rgba(path, size))
 
     def _object(self, id: str) -> Transforms:
-        """The frames of ``id``, checked once."""
+        """The frames of ``id``, their silhouettes checked once."""
         if id not in self._transforms:
             raise UsageError(f"{self.root}: no object {id!r}", hint="List the objects that the data set holds")
         table = self._transforms[id]
         if id not in self._checked:
-            self._check(id, table)
+            self._check_silhouettes(id, table)
             self._checked.add(id)
         return table
 
-    def _check(self, id: str, table: Transforms) -> None:
-        for path in table.images:
-            if not path.is_file():
-                raise UsageError(
-                    f"{path}: image not found", hint=f"{table.source} names it: render it or remove its frame"
-                )
-        check_poses(table.viewmats.numpy(), table.source)
+    def _check_silhouettes(self, id: str, table: Transforms) -> None:
         count = len(table.images)
         chosen = np.linspace(0, count - 1, min(count, CHECKED_VIEWS)).round().astype(int)
         alphas = np.stack([self._image(id, int(index), CHECKED_SIZE)[..., 3] for index in chosen]) / 255
@@ -138,6 +170,12 @@ def _find_transforms(root: Path) -> list[Path]:
         if not (folder / "transforms.json").is_file():
             raise UsageError(f"{folder / 'transforms.json'}: not found", hint=_LAYOUT)
     return [folder / "transforms.json" for folder in folders]
+
+
+def _check_images_exist(table: Transforms) -> None:
+    for path in table.images:
+        if not path.is_file():
+            raise UsageError(f"{path}: image not found", hint=f"{table.source} names it: render it or remove its frame")
 
 
 def _hidden(folder: Path, root: Path) -> bool:

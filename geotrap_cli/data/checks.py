@@ -10,6 +10,7 @@ import numpy as np
 
 from geotrap_cli.errors import UsageError
 
+MIN_VIEWS = 4
 ROTATION_TOLERANCE = 1e-3
 AXIS_TOLERANCE = 0.15
 """Largest distance between an optical axis and the origin, in camera distances."""
@@ -24,11 +25,13 @@ _POSE_HINT = "Poses must be camera-to-world in Blender's convention: z-up world,
 
 
 def check_poses(viewmats: np.ndarray, source: Path) -> None:
-    """Check ``[V, 4, 4]`` world-to-camera poses: rotations, optical axes through the origin, camera distances.
+    """Check ``[V, 4, 4]`` world-to-camera poses: their number, rotations, axes through the origin, distances.
 
     Raises:
         UsageError: names ``source`` and the frame at fault.
     """
+    if len(viewmats) < MIN_VIEWS:
+        raise UsageError(f"{source}: {len(viewmats)} views are too few", hint="A generator takes four input views")
     if not np.isfinite(viewmats).all():
         raise UsageError(f"{source}: a pose holds a number that is not finite", hint=_POSE_HINT)
     _check_rotations(viewmats[:, :3, :3], source)

@@ -10,6 +10,8 @@ from PIL import Image
 from geotrap_cli.errors import UsageError
 
 _MODES_WITH_ALPHA = ("RGBA", "LA", "RGBa", "La")
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_RENDER_AGAIN = "Render it again or remove its frame"
 
 
 def read_rgba(path: Path, size: int) -> np.ndarray:
@@ -26,9 +28,19 @@ def read_rgba(path: Path, size: int) -> np.ndarray:
             _check(image, path)
             return np.asarray(_resized(image.convert("RGBA"), size))
     except FileNotFoundError as error:
-        raise UsageError(f"{path}: image not found", hint="Render it again or remove its frame") from error
+        raise UsageError(f"{path}: image not found", hint=_RENDER_AGAIN) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f"{path}: damaged image ({error})", hint="Render it again or remove its frame") from error
+        raise UsageError(f"{path}: damaged image ({error})", hint=_RENDER_AGAIN) from error
+
+
+def check_complete(content: bytes, path: Path) -> None:
+    """Check that the bytes of ``path`` begin and end as those of a PNG file do; its pixels are not decoded.
+
+    Raises:
+        UsageError: the file is cut short, or no PNG.
+    """
+    if not content.startswith(_PNG_START) or _PNG_END not in content[-64:]:
+        raise UsageError(f"{path}: damaged image (not a whole PNG file)", hint=_RENDER_AGAIN)
 
 
 def _check(image: Image.Image, path: Path) -> None:

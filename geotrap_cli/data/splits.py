@@ -76,10 +76,12 @@ def split_objects(records: Sequence[ObjectRecord], target: Sequence[str], benign
     _check_categories(records, target, benign)
     parts = _groups_by_part(records, target, benign)
     if len(parts["target"]) < len(TARGET_SHARES):
-        what = f"{len(parts['target'])} target groups are too few for defense, attack and evaluation"
+        found = f"the data set has {len(parts['target'])} groups of them"
+        what = f"data.target: {found}, and defense, attack and evaluation need one each"
         raise UsageError(what, hint="Name more target categories, or a data set with three groups of them")
     if len(parts["source"]) < 2:
-        raise UsageError("fewer than two source groups are left", hint="Name fewer target or benign categories")
+        what = f"data.target and data.benign leave {len(parts['source'])} source groups, and two are needed"
+        raise UsageError(what, hint="Name fewer target or benign categories, or a larger data set")
     owners = _deal_targets(parts["target"], seed) | _deal_source(parts["source"], seed)
     owners |= dict.fromkeys(parts["benign"], "benign")
     ids: dict[str, list[str]] = defaultdict(list)
@@ -92,22 +94,34 @@ def split_objects(records: Sequence[ObjectRecord], target: Sequence[str], benign
 
 def _check_categories(records: Sequence[ObjectRecord], target: Sequence[str], benign: Sequence[str]) -> None:
     known = sorted({record.category for record in records})
-    for category in (*target, *benign):
-        if category not in known:
-            raise UsageError(f"the data set has no category {category!r}", hint=_suggestion(category, known))
+    check_known("data.target", target, known)
+    check_known("data.benign", benign, known)
     if not target:
-        raise UsageError("no target category", hint=f"Name one of: {', '.join(known)}")
+        raise UsageError("data.target names no category", hint=f"Name some of: {', '.join(known)}")
     both = sorted(set(target) & set(benign))
     if both:
-        raise UsageError(f"category {both[0]!r} is both target and benign", hint="Name it once")
+        raise UsageError(f"category {both[0]!r} is in both data.target and data.benign", hint="Name it once")
 
 
-def _suggestion(category: str, known: Sequence[str]) -> str:
+def check_known(key: str, categories: Sequence[str], known: Sequence[str]) -> None:
+    """Check that the data set has all ``categories``, which the profile names under ``key``.
+
+    Raises:
+        UsageError: names every unknown category, with the closest known one or all of them.
+    """
+    unknown = [category for category in dict.fromkeys(categories) if category not in known]
+    if not unknown:
+        return
     # Imported here: only a misspelt name needs it.
     from rapidfuzz import process
 
-    close = process.extractOne(category, known, score_cutoff=60)
-    return f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known)}"
+    close = [found[0] for name in unknown if (found := process.extractOne(name, known, score_cutoff=60))]
+    listed = ", ".join(map(repr, unknown))
+    what = f"{key}: the data set has no {'category' if len(unknown) == 1 else 'categories'} {listed}"
+    hint = (
+        f"Did you mean {', '.join(map(repr, close))}?" if len(close) == len(unknown) else f"It has: {', '.join(known)}"
+    )
+    raise UsageError(what, hint=hint)
 
 
 def _groups_by_part(

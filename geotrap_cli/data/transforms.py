@@ -15,7 +15,7 @@ from geotrap_cli.cameras import blender_to_viewmats, intrinsics_from_fov
 from geotrap_cli.data.validation import first_problem
 from geotrap_cli.errors import UsageError
 
-_HINT = "Write one number or one matrix for each field as Blender and NeRF tools do"
+_HINT = "Write it as Blender and NeRF tools do: camera_angle_x, and file_path and transform_matrix for each frame"
 
 
 class _Intrinsics(BaseModel):

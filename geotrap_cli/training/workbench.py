@@ -11,7 +11,7 @@ from rich.console import Console
 
 from geotrap_cli.data.base import ObjectDataset
 from geotrap_cli.data.loading import open_dataset
-from geotrap_cli.data.splits import Splits, split_objects
+from geotrap_cli.data.splits import Splits, check_known, split_objects
 from geotrap_cli.data.views import ViewSampler
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.perceptual import perceptual_term
@@ -131,9 +131,7 @@ def _only_source(splits: Splits, dataset: ObjectDataset, categories: Sequence[st
     if not categories:
         return splits
     category = {record.id: record.category for record in dataset.records}
-    unknown = sorted(set(categories) - set(category.values()))
-    if unknown:
-        raise UsageError(f"data.source: there is no category {unknown[0]!r} in the data set")
+    check_known("data.source", categories, sorted(set(category.values())))
     keep = {name: tuple(i for i in getattr(splits, name) if category[i] in categories) for name in SOURCE_SETS}
     if not all(keep.values()):
         raise UsageError("data.source leaves no source object to train or to evaluate", "Name more categories")
@@ -141,12 +139,12 @@ def _only_source(splits: Splits, dataset: ObjectDataset, categories: Sequence[st
 
 
 def prepare_views(bench: Workbench, ids: Sequence[str], console: Console, quiet: bool) -> None:
-    """Let a data set that renders its views at first use do so now, with progress, for the objects ``ids``."""
+    """Let a data set that renders or checks its views at first use do so now, with progress, for the objects ``ids``."""
     prepare = getattr(bench.dataset, "prepare", None)
     if prepare is None:
         return
     wanted = sorted(set(ids))
-    with StepProgress(console, "render views", len(wanted), (), every=50, quiet=quiet) as bar:
+    with StepProgress(console, "prepare views", len(wanted), (), every=50, quiet=quiet) as bar:
         prepare(
             wanted, workers=bench.profile.data.workers or None, progress=lambda done, total: bar.update(done, {}, total)
         )

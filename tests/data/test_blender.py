@@ -114,8 +114,7 @@ def test_a_missing_image_is_named(balls: Any, gone: range) -> None:
     for index in gone:
         balls.image("toy/a", index).unlink()
     with pytest.raises(UsageError, match=rf"r_{gone[0]}\.png: image not found"):
-        opened(balls).views("toy/a", [0], 32)
-    opened(balls).views("toy/b", [0], 32)
+        opened(balls)
 
 
 def test_a_damaged_image_is_named_even_if_another_view_is_asked_for(balls: Any) -> None:
@@ -123,6 +122,31 @@ def test_a_damaged_image_is_named_even_if_another_view_is_asked_for(balls: Any) 
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UsageError, match=r"r_0\.png: damaged image"):
         opened(balls).views("toy/a", [8], 32)
+
+
+@pytest.mark.parametrize("length", [0, 100])
+def test_a_cut_image_is_named_before_it_is_decoded(balls: Any, length: int) -> None:
+    path = balls.image("tool/c", 5)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UsageError, match=r"c/r_5\.png: damaged image"):
+        opened(balls).fingerprint()
+
+
+def test_preparing_checks_the_objects_named(balls: Any) -> None:
+    path = balls.image("toy/b", 0)
+    path.write_bytes(path.read_bytes()[:100])
+    seen: list[tuple[int, int]] = []
+    dataset = opened(balls)
+    dataset.prepare(["toy/a", "tool/c"], progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
+    with pytest.raises(UsageError, match=r"b/r_0\.png: damaged image"):
+        dataset.prepare()
+
+
+def test_too_few_views_name_their_file(balls: Any) -> None:
+    balls.edit("toy/a", lambda table: table.update(frames=table["frames"][:3]))
+    with pytest.raises(UsageError, match=r"a/transforms\.json: 3 views are too few"):
+        opened(balls).prepare()
 
 
 def edited_pose(balls: Any, change: Any) -> BlenderDataset:
@@ -151,9 +175,8 @@ def edited_pose(balls: Any, change: Any) -> BlenderDataset:
     ids=["scaled", "mirrored", "opencv-axes", "off-centre", "rolled", "mirrored-world", "far"],
 )
 def test_wrong_poses_are_caught(balls: Any, change: Any, message: str) -> None:
-    dataset = edited_pose(balls, change)
     with pytest.raises(UsageError, match=message) as caught:
-        dataset.views("toy/a", [0], 32)
+        edited_pose(balls, change).prepare()
     assert str(balls.table("toy/a")) in caught.value.message
     assert "\n" not in str(caught.value)
 

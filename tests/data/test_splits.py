@@ -102,13 +102,16 @@ def test_the_order_of_records_does_not_matter_and_the_seed_does() -> None:
 @pytest.mark.parametrize(
     ("target", "benign", "message"),
     [
-        (["sward"], [], "no category 'sward'. Did you mean 'sword'"),
+        (["sward"], [], "data.target: the data set has no category 'sward'. Did you mean 'sword'"),
         (["zzz"], [], "no category 'zzz'. It has: chair, sword"),
         (["sword"], ["char"], "Did you mean 'chair'"),
-        ([], [], "no target category"),
-        (["sword"], ["sword"], "both target and benign"),
-        (["sword"], ["chair"], "fewer than two source groups"),
-        (["chair"], [], "2 target groups are too few"),
+        ([], [], "data.target names no category"),
+        (["sward", "chiar"], [], "no categories 'sward', 'chiar'. Did you mean 'sword', 'chair'"),
+        (["sward", "zzz"], [], "no categories 'sward', 'zzz'. It has: chair, sword"),
+        (["sword"], ["sward"], "data.benign: the data set has no category 'sward'"),
+        (["sword"], ["sword"], "'sword' is in both data.target and data.benign"),
+        (["sword"], ["chair"], "leave 0 source groups, and two are needed"),
+        (["chair"], [], "data.target: the data set has 2 groups of them"),
     ],
 )
 def test_impossible_splits_are_refused(target: list[str], benign: list[str], message: str) -> None:
