@@ -139,7 +139,7 @@ def _only_source(splits: Splits, dataset: ObjectDataset, categories: Sequence[st
 
 
 def prepare_views(bench: Workbench, ids: Sequence[str], console: Console, quiet: bool) -> None:
-    """Let a data set that renders or checks its views at first use do so now, with progress, for the objects ``ids``."""
+    """Let a data set that renders or checks its views at first use do so now, with progress, for ``ids``."""
     prepare = getattr(bench.dataset, "prepare", None)
     if prepare is None:
         return
