@@ -54,8 +54,9 @@ def draw_sheet(pair: AttackPair, path: Path) -> bool:
         rows.append([_picture(truth, name), *(_picture(kept[who], f"{name}@{step}") for who, step in moments)])
         white = _caption(pair, name, UNDEFENDED, 0, FLOOR)
         captions.append([f"white: {white}", *(_caption(pair, name, who, step, HEADLINE) for who, step in moments)])
+    labels = [name.rpartition("/")[2] for name in truth]
     width = next(iter(truth.values())).shape[-2]
-    contact_sheet(headers, rows, captions, path, max(1, _PICTURE_WIDTH // width), row_labels=list(truth))
+    contact_sheet(headers, rows, captions, path, max(1, _PICTURE_WIDTH // width), row_labels=labels)
     return True
 
 

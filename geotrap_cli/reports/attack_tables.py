@@ -59,7 +59,7 @@ def _overview_row(attack: JudgedAttack, threshold: float) -> list[str]:
     count = next(count for count in attack.counts if count.threshold == threshold)
     return [
         attack.method,
-        ", ".join(map(str, attack.verdict.states)),
+        str(attack.verdict.state),
         format_share(attack.peak),
         *(format_number(best_quality(attack.pair, subject)) for subject in SUBJECTS),
         _count_text(count.undefended),

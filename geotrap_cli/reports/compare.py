@@ -20,7 +20,7 @@ from geotrap_cli.reports.attack_tables import detail_tables, overview_table
 from geotrap_cli.reports.comparison import Comparison, compare_attacks
 from geotrap_cli.reports.scale import Resampling
 from geotrap_cli.reports.tables import to_csv
-from geotrap_cli.reports.wording import headline, next_command, reasons, shown
+from geotrap_cli.reports.wording import headline, next_command, other_reasons, reasons, shown
 from geotrap_cli.runs import create_run
 
 JSON, CSV, CURVES, SHEET = "comparison.json", "comparison.csv", "recovery.png", "sheet.png"
@@ -60,6 +60,8 @@ class CompareResult:
         console.print()
         console.print(overview_table(self.comparison))
         for attack in self.comparison.attacks:
+            for reason in other_reasons(self.comparison, attack):
+                console.print(Text(f"\n{reason}"))
             for table in detail_tables(self.comparison, attack):
                 console.print()
                 console.print(table)

@@ -173,6 +173,7 @@ def _attack_fields(attack: JudgedAttack) -> dict[str, Any]:
         "run": str(pair.run),
         **_verdict_fields(attack.verdict),
         "recovery": attack.peak,
+        "recovery_step": attack.peak_step,
         "steps": pair.defended.steps,
         "seed": pair.defended.seed,
         "evidence": attack.evidence,

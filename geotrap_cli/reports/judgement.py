@@ -62,8 +62,17 @@ class JudgedAttack:
     @property
     def peak(self) -> Interval:
         """The recovery of the attack: the largest ``rho`` of the defended weights; NaN when any of them is."""
-        curve = self.recovery[DEFENDED]
-        return curve[int(np.argmax([point.value for point in curve]))]
+        return self.recovery[DEFENDED][self._peak_index]
+
+    @property
+    def peak_step(self) -> int:
+        """The step at which it is reached; 0 where the attack adds nothing to what the weights could do before it."""
+        return self.pair.own_steps(DEFENDED)[self._peak_index]
+
+    @property
+    def _peak_index(self) -> int:
+        # argmax takes the first NaN for the maximum.
+        return int(np.argmax(_values(self.recovery[DEFENDED])))
 
     def area(self, subject: str) -> float:
         """Return the mean of ``rho`` over the attack's steps; NaN for an attack that was evaluated once."""

@@ -6,10 +6,11 @@ import math
 from pathlib import Path
 
 from geotrap_cli.evaluation.bootstrap import Interval
+from geotrap_cli.evaluation.cells import DEFENDED
 from geotrap_cli.evaluation.validity import State
 from geotrap_cli.plugins import plugin_keys
 from geotrap_cli.reports.comparison import Comparison
-from geotrap_cli.reports.judgement import DESATURATE
+from geotrap_cli.reports.judgement import DESATURATE, JudgedAttack
 from geotrap_cli.reports.quality import best_quality
 from geotrap_cli.reports.tables import format_number
 
@@ -27,6 +28,13 @@ def reasons(comparison: Comparison) -> list[str]:
     if comparison.selection.same_weights:
         lines.append("the defended weights are the undefended ones, bit for bit")
     return lines
+
+
+def other_reasons(comparison: Comparison, attack: JudgedAttack) -> list[str]:
+    """Return what stands against believing the numbers of an attack that is not the worst."""
+    if attack is comparison.worst:
+        return []
+    return [f"{attack.method} is {reason.state}: {reason.text}" for reason in attack.verdict.reasons]
 
 
 def format_share(share: Interval) -> str:
@@ -68,19 +76,25 @@ def _outcome(comparison: Comparison) -> str:
 def _worst(comparison: Comparison) -> str:
     worst, scale = comparison.worst, comparison.scale
     count = len(comparison.attacks)
-    name = f"{worst.method}, the strongest of {count} attacks," if count > 1 else f"{worst.method}, the only attack run,"
+    name = (
+        f"{worst.method}, the strongest of {count} attacks," if count > 1 else f"{worst.method}, the only attack run,"
+    )
     if math.isnan(worst.peak.value):
         return f"{name} has no recovery that could be computed."
-    decibels = (best_quality(worst.pair, "defended"), scale.ceiling_db, scale.floor_db)
+    decibels = (best_quality(worst.pair, DEFENDED), scale.ceiling_db, scale.floor_db)
     reached, ceiling, floor = (format_number(value) for value in decibels)
-    return (
-        f"{name} recovers {format_share(worst.peak)} within {worst.pair.steps[-1]} steps "
-        f"({reached} dB; undefended {ceiling} dB, white image {floor} dB)."
+    share, steps = format_share(worst.peak), worst.pair.defended.steps
+    brings = (
+        f"recovers {share} after {worst.peak_step} of {steps} steps"
+        if worst.peak_step
+        else f"adds nothing to the {share} that the defended weights have before it"
     )
+    return f"{name} {brings} ({reached} dB; undefended {ceiling} dB, white image {floor} dB)."
 
 
 def _percent(value: float) -> str:
-    return f"{value:.0%}" if math.isfinite(value) else format_number(value)
+    # Adding zero takes the sign off a negative value that rounds to it.
+    return f"{round(value, 2) + 0.0:.0%}" if math.isfinite(value) else format_number(value)
 
 
 def _attacks_not_run(comparison: Comparison) -> list[str]:

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geotrap_cli.errors import UsageError
+from geotrap_cli.evaluation.cells import Cell, CellEvaluation, has_cell, read_cell, read_cells, write_cell
+from geotrap_cli.evaluation.evaluate import ObjectScore
+from geotrap_cli.evaluation.validity import AttackHealth
+
+
+def sample(value: float = 20.0, subject: str = "defended", health: AttackHealth | None = None) -> Cell:
+    score = ObjectScore("mug/0", "mug", "mug", {"foreground_psnr": value, "ssim": 0.5})
+    evaluations = [CellEvaluation(0, [score], None), CellEvaluation(10, [score], [ObjectScore("a", "a", "b", {})])]
+    return Cell("lora", subject, 10, 3, evaluations, health, 1.5, 7, None, value)
+
+
+@given(st.floats())
+def test_every_number_survives(tmp_path_factory: pytest.TempPathFactory, value: float) -> None:
+    cell = sample(value)
+    found = read_cell(write_cell(tmp_path_factory.mktemp("cells"), cell))
+    read = found.evaluations[0].target[0].metrics["foreground_psnr"]
+    assert read == value or (math.isnan(read) and math.isnan(value))
+    if not math.isnan(value):
+        assert found == cell
+
+
+@pytest.mark.parametrize(("value", "text"), [(math.inf, "inf"), (-math.inf, "-inf"), (math.nan, "nan")])
+def test_file_is_strict_json(tmp_path: Path, value: float, text: str) -> None:
+    path = write_cell(tmp_path / "cells", sample(value))
+    assert path == tmp_path / "cells" / "lora-defended.json"
+    assert json.loads(path.read_text(), parse_constant=pytest.fail)["last_loss"] == text
+
+
+@pytest.mark.parametrize("health", [None, AttackHealth(0.5, None, 0, False)])
+def test_missing_measurements_stay_missing(tmp_path: Path, health: AttackHealth | None) -> None:
+    found = read_cell(write_cell(tmp_path, sample(health=health)))
+    assert (found.health, found.first_loss, found.evaluations[0].source) == (health, None, None)
+
+
+def test_folder(tmp_path: Path) -> None:
+    assert read_cells(tmp_path / "none") == []
+    cells = [sample(subject=subject) for subject in ("defended", "undefended")]
+    for cell in cells:
+        assert not has_cell(tmp_path, "lora", cell.subject)
+        write_cell(tmp_path, cell)
+        assert has_cell(tmp_path, "lora", cell.subject)
+    assert read_cells(tmp_path) == cells
+    assert not has_cell(tmp_path, "full", "defended")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('"steps": 10', '"steps": "many"', "steps:"),
+        ('"method": "lora"', '"method": "full"', "holds the attack 'full'"),
+        ('"step": 10', '"step": 0', "order of the steps"),
+        ('"id": "a"', '"id": "mug/0"', "appears twice"),
+        ('"seconds": 1.5,', "", "seconds:"),
+        ('"seconds": 1.5,', '"seconds": null,', "seconds:"),
+        ("{", "", "JSON"),
+    ],
+)
+def test_broken_file_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    path = write_cell(tmp_path, sample())
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UsageError, match=problem) as error:
+        read_cell(path)
+    assert str(path) in error.value.message
+    assert error.value.hint
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*none"):
+        read_cell(tmp_path / "none.json")
