@@ -192,7 +192,8 @@ def test_own_threshold_counts(runs: Any, make_pair: Any) -> None:
 
 def test_takes_missing_attacks_from_runs_on_the_same_weights_and_says_so(runs: Any, make_pair: Any) -> None:
     older = runs.attack(make_pair(STRONG, BEATEN, "full"))
-    runs.attack(make_pair(STRONG, BEATEN), weights={"undefended": "u", "defended": "other"})
+    runs.attack(make_pair(STRONG, BEATEN, "elsewhere"), weights={"undefended": "u", "defended": "other"})
+    runs.attack(make_pair(STRONG, BEATEN, "otherwise"), train_run="runs/other")
     runs.attack(make_pair(STRONG, BEATEN, "interrupted"), finish=False)
     newest = runs.attack(make_pair(STRONG, RESISTING))
     log = console()
@@ -253,6 +254,7 @@ def test_require_valid(runs: Any, make_pair: Any) -> None:
     assert isinstance(failure, NotValid)
     assert failure.exit_code == 4
     assert "ATTACK_WEAK" in failure.message
+    assert shown(compare(runs)).startswith("ATTACK_WEAK: no evidence for the defense.")
     assert "geotrap attack lora --set attack.steps=" in str(failure.hint)
 
 
