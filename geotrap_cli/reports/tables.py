@@ -58,28 +58,36 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class SensitivityRow:
-    """How much more a unit matters to target than to source: gradient-norm ratios of each trap.
+    """How much more a unit matters to target than to source: gradient-norm ratios of each loss.
 
     Attributes:
         unit: Name of the unit.
-        ratios: Target ÷ source for each trap.
-        geometric_mean: Over the traps.
+        ratios: Target ÷ source for each loss; a value of NaN is undefined.
+        geometric_mean: Over the losses.
         lora_reach: Whether the configured adapter trains any module of the unit.
         block_without_attention: Whether the unit lies in a block that has no attention.
     """
 
     unit: str
-    ratios: Mapping[str, float | None]
-    geometric_mean: float | None
+    ratios: Mapping[str, Interval]
+    geometric_mean: Interval
     lora_reach: bool
     block_without_attention: bool
 
+    @property
+    def holds_one(self) -> bool | None:
+        """Whether the interval of the geometric mean contains 1, "alike"; None where there is no interval."""
+        low, high = self.geometric_mean.low, self.geometric_mean.high
+        return None if low is None or high is None else low <= 1 <= high
+
     def record(self) -> Record:
         """Return the row as flat fields."""
-        return {
-            "unit": self.unit,
-            **{f"ratio_{trap}": ratio for trap, ratio in self.ratios.items()},
-            "geometric_mean": self.geometric_mean,
+        flat: Record = {"unit": self.unit}
+        named = {f"ratio_{loss}": ratio for loss, ratio in self.ratios.items()}
+        for name, ratio in (named | {"geometric_mean": self.geometric_mean}).items():
+            flat |= {name: ratio.value, f"{name}_low": ratio.low, f"{name}_high": ratio.high}
+        return flat | {
+            "holds_one": self.holds_one,
             "lora_reach": self.lora_reach,
             "block_without_attention": self.block_without_attention,
         }
@@ -147,19 +155,26 @@ def _groups_caption(rows: list[ComparisonRow]) -> str:
 
 
 def sensitivity_table(rows: Sequence[SensitivityRow], title: str = "Sensitivity, target ÷ source") -> Table:
-    """Return the units in the given order with their rank, a column per trap, and which of them an adapter reaches."""
-    traps = list(dict.fromkeys(trap for row in rows for trap in row.ratios))
-    table = _table(title)
+    """Return the units in the given order with their rank, interval, a column per loss, and what an adapter reaches.
+
+    One loss needs no geometric mean: its own column holds the interval.
+    """
+    losses = list(dict.fromkeys(loss for row in rows for loss in row.ratios))
+    mark = f"~ the {CONFIDENCE:.0%} bootstrap interval over object groups contains 1"
+    table = _table(title, caption=f"{mark} · no attn: in a block without attention")
     _column(table, "#", "right")
     _column(table, "unit", "left")
-    for name in [*traps, "geo. mean"]:
-        _column(table, name, "right")
-    _column(table, "LoRA\nreaches", "center")
-    _column(table, "block without\nattention", "center")
+    _column(table, "geo. mean" if len(losses) != 1 else losses[0], "left")
+    apart = losses if len(losses) != 1 else []
+    for loss in apart:
+        _column(table, loss, "right")
+    _column(table, "LoRA\nreach", "center")
+    _column(table, "no\nattn", "center")
     for rank, row in enumerate(rows, start=1):
-        ratios = [format_number(row.ratios.get(trap)) for trap in traps]
+        ratios = [format_number(row.ratios[loss].value) if loss in row.ratios else "n/a" for loss in apart]
         flags = [_yes_no(row.lora_reach), _yes_no(row.block_without_attention)]
-        _row(table, str(rank), row.unit, *ratios, format_number(row.geometric_mean), *flags)
+        combined = format_interval(row.geometric_mean) + (" ~" if row.holds_one else "")
+        _row(table, str(rank), row.unit, combined, *ratios, *flags)
     return table
 
 

@@ -14,7 +14,6 @@ from PIL import Image
 
 from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.reports import plots
-from geotrap_cli.reports.tables import SensitivityRow
 
 STEPS = [0, 10, 50, 100]
 UNDEFENDED = plots.Curve(STEPS, [15.0, 20.0, 23.0, 24.0], [14.0, 19.0, 22.0, 23.0], [16.0, 21.0, 24.0, 25.0])
@@ -113,8 +112,8 @@ def test_other_suffixes_are_refused_and_nothing_is_written(tmp_path: Path, name:
 
 
 def test_a_failing_drawing_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(GeotrapError, match="not positive"):
-        plots.sensitivity_bars([SensitivityRow("conv", {"scale": -1.0}, None, False, True)], tmp_path / "a.png")
+    with pytest.raises(GeotrapError, match="no data"), plots.figure_file(tmp_path / "a.png", (2, 2)):
+        raise GeotrapError("no data")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -122,38 +121,6 @@ def test_drawing_leaves_the_global_style_alone(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     plots.recovery_curves([PANEL], tmp_path / "a.png")
     assert dict(mpl.rcParams) == before
-
-
-def test_bars_start_at_one_and_end_at_the_ratio(tmp_path: Path, drawn: list[Figure]) -> None:
-    rows = [
-        SensitivityRow("conv_in", {"position": 1.5, "scale": 2.0}, 1.7, False, True),
-        SensitivityRow("mid", {"position": 0.5, "scale": None}, None, True, False),
-    ]
-    plots.sensitivity_bars(rows, tmp_path / "a.png")
-    axes = drawn[0].axes[0]
-    spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]  # type: ignore[attr-defined]
-    assert spans == [(1.0, 1.5), (1.0, 0.5), (1.0, 2.0)]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["conv_in", "mid *"]
-    assert [text.get_text() for text in axes.texts] == ["n/a"]
-    low, high = axes.get_xlim()
-    assert low < 0.5
-    assert high > 2
-    # The first row is on top.
-    assert axes.get_ylim()[0] > axes.get_ylim()[1]
-
-
-def test_legend_names_each_trap_once_and_a_single_trap_needs_none(tmp_path: Path) -> None:
-    rows = [SensitivityRow(f"unit{i}", {"position": 1.5, "scale": 2.0}, 1.7, False, True) for i in range(3)]
-    plots.sensitivity_bars(rows, tmp_path / "two.svg")
-    text = (tmp_path / "two.svg").read_text()
-    assert text.count(">position<") == text.count(">scale<") == 1
-    plots.sensitivity_bars([SensitivityRow("conv", {"scale": 2.0}, 2.0, False, True)], tmp_path / "one.svg")
-    assert ">scale<" not in (tmp_path / "one.svg").read_text()
-
-
-def test_empty_sensitivity_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GeotrapError, match="at least one unit"):
-        plots.sensitivity_bars([], tmp_path / "a.png")
 
 
 def test_importing_the_module_does_not_import_matplotlib() -> None:

@@ -97,27 +97,55 @@ def test_cells(value: tables.Cell, text: str) -> None:
     assert tables.format_cell(value) == text
 
 
-def test_sensitivity_ranks_units_and_shows_every_trap() -> None:
+def sure(value: float, half: float = 0.1) -> Interval:
+    return Interval(value, value - half, value + half, 8)
+
+
+UNKNOWN = Interval(math.nan, None, None, 8)
+
+
+def test_sensitivity_ranks_units_and_shows_every_loss() -> None:
     rows = [
         tables.SensitivityRow(
-            "unet.down_blocks.4.attns.1.attn.qkv", {"position": 1.51, "scale": 2.04}, 1.76, True, False
+            "unet.down_blocks.4.attns.1.attn.qkv",
+            {"position": sure(1.51), "scale": sure(2.04)},
+            sure(1.76),
+            True,
+            False,
         ),
-        tables.SensitivityRow("conv", {"position": math.nan}, None, False, True),
+        tables.SensitivityRow("conv", {"position": UNKNOWN, "scale": sure(1)}, UNKNOWN, False, True),
+        tables.SensitivityRow("unet.conv_in", {"position": sure(1), "scale": sure(1)}, sure(1.05), False, True),
     ]
-    lines = printed(tables.sensitivity_table(rows)).splitlines()
-    assert any(
-        line.split()[:5] == ["1", "unet.down_blocks.4.attns.1.attn.qkv", "1.51", "2.04", "1.76"] for line in lines
-    )
-    assert any(line.split() == ["2", "conv", "n/a", "n/a", "n/a", "no", "yes"] for line in lines)
-    assert max(map(len, lines)) <= 100
+    lines = [line.split() for line in printed(tables.sensitivity_table(rows)).splitlines()]
+    qkv = ["1", "unet.down_blocks.4.attns.1.attn.qkv", "1.76", "[1.66,", "1.86]", "1.51", "2.04", "yes", "no"]
+    assert qkv in lines
+    assert ["2", "conv", "n/a", "n/a", "1.00", "no", "yes"] in lines
+    assert ["3", "unet.conv_in", "1.05", "[0.95,", "1.15]", "~", "1.00", "1.00", "no", "yes"] in lines
+    assert max(map(len, printed(tables.sensitivity_table(rows)).splitlines())) <= 100
 
 
-def test_sensitivity_with_many_traps_folds_names_and_keeps_numbers() -> None:
-    traps = ["position", "scale", "opacity", "rotation", "color"]
-    rows = [tables.SensitivityRow("unet.up_blocks.0.attns.2.attn.proj", dict.fromkeys(traps, 1.25), 1.25, True, False)]
+def test_one_loss_shows_its_ratio_once() -> None:
+    rows = [tables.SensitivityRow("conv", {"attack": sure(2)}, sure(2), False, True)]
+    text = printed(tables.sensitivity_table(rows))
+    assert "geo. mean" not in text
+    assert ["1", "conv", "2.00", "[1.90,", "2.10]", "no", "yes"] in [line.split() for line in text.splitlines()]
+
+
+def test_sensitivity_with_many_losses_folds_names_and_keeps_numbers() -> None:
+    losses = ["position", "scale", "opacity", "rotation", "color"]
+    ratios = dict.fromkeys(losses, sure(1.25))
+    rows = [tables.SensitivityRow("unet.up_blocks.0.attns.2.attn.proj", ratios, sure(1.25), True, False)]
     text = printed(tables.sensitivity_table(rows))
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("1.25") == 6
+
+
+@pytest.mark.parametrize(
+    ("interval", "holds"),
+    [(sure(1), True), (sure(1.2), False), (sure(0.8), False), (Interval(1.1, 1.0, 2.0, 8), True), (UNKNOWN, None)],
+)
+def test_a_row_knows_whether_its_interval_contains_one(interval: Interval, holds: bool | None) -> None:
+    assert tables.SensitivityRow("conv", {"scale": interval}, interval, False, True).holds_one is holds
 
 
 def test_verdict_names_what_was_not_measured_and_not_tested() -> None:
@@ -163,11 +191,16 @@ def test_json_is_strict() -> None:
 
 
 def test_sensitivity_record_is_flat() -> None:
-    record = tables.SensitivityRow("conv", {"scale": 2.0}, 2.0, False, True).record()
+    record = tables.SensitivityRow("conv", {"scale": sure(2, 0.5)}, UNKNOWN, False, True).record()
+    assert math.isnan(record.pop("geometric_mean"))  # type: ignore[arg-type]
     assert record == {
         "unit": "conv",
         "ratio_scale": 2.0,
-        "geometric_mean": 2.0,
+        "ratio_scale_low": 1.5,
+        "ratio_scale_high": 2.5,
+        "geometric_mean_low": None,
+        "geometric_mean_high": None,
+        "holds_one": None,
         "lora_reach": False,
         "block_without_attention": True,
     }
