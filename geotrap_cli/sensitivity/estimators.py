@@ -46,7 +46,7 @@ def hutchinson(
     """
     if probes < 1:
         raise UsageError(f"the hutchinson estimator was given {probes} probes", hint="Use one probe or more")
-    estimates = [_squared_vjp(phi, parameters, _signs(phi, generator), create_graph) for _ in range(probes)]
+    estimates = [_squared_vjp(phi, parameters, random_signs(phi, generator), create_graph) for _ in range(probes)]
     return torch.stack(estimates).mean()
 
 
@@ -91,7 +91,8 @@ ESTIMATORS: dict[str, Estimator] = {"hutchinson": hutchinson, "sum": sum_gradien
 """Every estimator by the name it has in a profile; only ``hutchinson`` takes ``probes`` and ``generator``."""
 
 
-def _signs(phi: Tensor, generator: torch.Generator | None) -> Tensor:
+def random_signs(phi: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Independent signs ±1 in the shape and precision of ``phi``; ``generator`` is as for :func:`hutchinson`."""
     bits = torch.randint(0, 2, phi.shape, generator=generator, device=phi.device)
     return bits.to(phi.dtype).mul_(2).sub_(1)
 

@@ -94,23 +94,6 @@ def test_compare_passes_its_options(geotrap: Any, library: Any) -> None:
     assert console.stderr
 
 
-@pytest.mark.parametrize(
-    "typed", [["position", "scale"], ["position,scale"], ["position", "--traps", "scale"], ["position, scale", "scale"]]
-)
-def test_analyze_layers_reads_any_list_of_traps(geotrap: Any, library: Any, typed: list[str]) -> None:
-    geotrap("analyze-layers", "--samples", "5", "--traps", *typed, "--top", "3", "--csv", "t.csv")
-    name, _, specific = library.only_call
-    assert name == "run_analysis"
-    assert specific == {
-        "mode": "trap",
-        "traps": ("position", "scale"),
-        "samples": 5,
-        "sort": None,
-        "top": 3,
-        "csv": Path("t.csv"),
-    }
-
-
 def test_pretrain_has_its_own_default_profile(geotrap: Any, library: Any) -> None:
     geotrap("pretrain")
     geotrap("pretrain", "--profile", "pos_scale")

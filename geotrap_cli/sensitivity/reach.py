@@ -1,0 +1,55 @@
+"""Which units the attacker's adapter trains, and which lie in a block without attention.
+
+Reach is not guessed from names: the configured attack prepares a copy of the model that holds no numbers, and what it
+would train is read off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.lgm.units import unit_of
+from geotrap_cli.plugins import build_plugin
+
+BLOCK_LISTS = ("down_blocks", "up_blocks")
+MID_BLOCK = "mid_block"
+
+
+def reached_units(model: LGM, options: dict[str, Any], attack: str = "lora") -> frozenset[str]:
+    """Units in which ``attack`` trains at least one parameter of its own or of the model.
+
+    Args:
+        model: The generator; it is left alone.
+        options: The attack's settings, fields of its ``Config``; defaults where it is empty.
+        attack: Key of the group ``geotrap.attacks``.
+
+    Raises:
+        UsageError: The attack does not exist, or its settings do not fit the model.
+    """
+    # The attack draws its initialisation, even of numbers that are not stored, from the global generator.
+    with torch.random.fork_rng(devices=()), torch.device("meta"):
+        copy = LGM.from_config(model.config)
+        trained = build_plugin("geotrap.attacks", attack, options).prepare(copy)
+    return frozenset(unit_of(name) for name in trained)
+
+
+def units_without_attention(units: Iterable[str]) -> frozenset[str]:
+    """Units inside a down, middle or up block that has no attention; what lies outside the blocks is not among them."""
+    blocks = {unit: _block(unit) for unit in units}
+    attending = {block for unit, block in blocks.items() if block and unit.startswith(f"{block}.attns.")}
+    return frozenset(unit for unit, block in blocks.items() if block and block not in attending)
+
+
+def _block(unit: str) -> str | None:
+    """The block that ``unit`` lies in, such as ``unet.down_blocks.3``; None outside of all blocks."""
+    parts = unit.split(".")
+    for position, part in enumerate(parts):
+        if part == MID_BLOCK:
+            return ".".join(parts[: position + 1])
+        if part in BLOCK_LISTS:
+            return ".".join(parts[: position + 2])
+    return None

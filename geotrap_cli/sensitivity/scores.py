@@ -1,0 +1,140 @@
+"""From the norms of single objects to one score a unit, and the order of the units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geotrap_cli.errors import UsageError
+from geotrap_cli.evaluation.bootstrap import Interval
+from geotrap_cli.plugins import suggestion
+from geotrap_cli.reports.tables import Record, SensitivityRow
+from geotrap_cli.sensitivity.gradients import Array, UnitParameters
+from geotrap_cli.sensitivity.reach import units_without_attention
+from geotrap_cli.sensitivity.samples import SampleNorms
+from geotrap_cli.sensitivity.statistics import group_rows, ratio_intervals
+
+GEOMETRIC_MEAN, UNIT = "geometric_mean", "unit"
+
+
+@dataclass(frozen=True)
+class UnitScore:
+    """All that is known about one unit.
+
+    Attributes:
+        row: Ratios and reach, as tables show them.
+        parameters: Number of scalars in the unit.
+        weight_norm: Norm of its weights.
+        target: Mean gradient norm on target objects, per loss.
+        source: Mean gradient norm on source objects, per loss.
+        shares: Mean share of the squared gradient norm of the whole network on target objects, per loss; NaN where that
+            is zero.
+    """
+
+    row: SensitivityRow
+    parameters: int
+    weight_norm: float
+    target: Mapping[str, float]
+    source: Mapping[str, float]
+    shares: Mapping[str, float]
+
+    def record(self) -> Record:
+        """Return every figure as flat fields.
+
+        ``rms`` is the target norm per root of the parameter count, which does not grow with the size of a unit;
+        ``leverage`` is the target norm times the weight norm, which does not change when a weight is made larger and
+        what feeds it smaller by the same factor.
+        """
+        flat = self.row.record() | {"parameters": self.parameters, "weight_norm": self.weight_norm}
+        for name, target in self.target.items():
+            flat |= {
+                f"target_{name}": target,
+                f"source_{name}": self.source[name],
+                f"rms_{name}": target / math.sqrt(self.parameters),
+                f"leverage_{name}": target * self.weight_norm,
+                f"share_{name}": self.shares[name],
+            }
+        return flat
+
+
+def score_units(
+    target: SampleNorms,
+    source: SampleNorms,
+    units: UnitParameters,
+    reached: frozenset[str],
+    *,
+    seed: int,
+    resamples: int,
+) -> list[UnitScore]:
+    """Compare both sides, unit by unit, in the order of the network.
+
+    Args:
+        target: Norms on target objects.
+        source: The same losses on source objects.
+        units: The units that were measured.
+        reached: Those in which the attacker's adapter trains something.
+        seed: Seed of the resampling.
+        resamples: Number of bootstrap samples.
+    """
+
+    def intervals(names: Sequence[str]) -> list[Interval]:
+        above, below = ([side.norms[name] for name in names] for side in (target, source))
+        return ratio_intervals(above, below, target.groups, source.groups, seed=seed, resamples=resamples)
+
+    losses = list(target.norms)
+    ratios = {name: intervals([name]) for name in losses}
+    combined, plain = intervals(losses), units_without_attention(units.names)
+    sizes, weights = units.sizes(), units.weight_norms()
+    means = [
+        {name: group_rows(side.norms[name], side.groups).mean(axis=0) for name in losses} for side in (target, source)
+    ]
+    shares = {name: group_rows(_shares(target.norms[name]), target.groups).mean(axis=0) for name in losses}
+    return [
+        UnitScore(
+            SensitivityRow(
+                unit, {name: ratios[name][u] for name in losses}, combined[u], unit in reached, unit in plain
+            ),
+            int(sizes[u]),
+            float(weights[u]),
+            *({name: float(values[name][u]) for name in losses} for values in (*means, shares)),
+        )
+        for u, unit in enumerate(units.names)
+    ]
+
+
+def _shares(norms: Array) -> Array:
+    """Share of each unit in the squared norm of all units, [objects, U]; NaN for an object without any gradient."""
+    squares = np.square(norms)
+    with np.errstate(invalid="ignore"):
+        return squares / squares.sum(axis=1, keepdims=True)
+
+
+def check_column(column: str, losses: Sequence[str]) -> None:
+    """Check that units can be ordered by ``column``.
+
+    Raises:
+        UsageError: It is no column; with the closest one.
+    """
+    known = [GEOMETRIC_MEAN, UNIT, *losses]
+    if column not in known:
+        raise UsageError(f"--sort: there is no column {column!r}", hint=suggestion(column, known))
+
+
+def order_units(scores: Sequence[UnitScore], column: str) -> list[UnitScore]:
+    """Scores by falling ratio in ``column``, undefined ones last; ``unit`` keeps the order of the network."""
+    if column == UNIT:
+        return list(scores)
+    return sorted(scores, key=lambda score: _rank(ratio_of(score, column)))
+
+
+def ratio_of(score: UnitScore, column: str) -> float:
+    """The ratio in ``column``: ``geometric_mean`` or the name of a loss."""
+    row = score.row
+    return (row.geometric_mean if column == GEOMETRIC_MEAN else row.ratios[column]).value
+
+
+def _rank(ratio: float) -> tuple[bool, float]:
+    return (math.isnan(ratio), -ratio)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from geotrap_cli.data.base import ObjectRecord
+from geotrap_cli.sensitivity.samples import draw_objects
+
+RECORDS = [
+    ObjectRecord(f"{category}/{group}{variant}", f"{category}/{group}", category, 24)
+    for category, groups in (("mug", "abc"), ("hat", "abcdefgh"))
+    for group in groups
+    for variant in range(3)
+]
+IDS = [record.id for record in RECORDS]
+
+
+def test_categories_and_groups_take_turns() -> None:
+    drawn = draw_objects(RECORDS, IDS, 6, seed=1)
+    group = {record.id: record.group for record in RECORDS}
+    assert Counter(name.partition("/")[0] for name in drawn) == {"mug": 3, "hat": 3}
+    assert len({group[name] for name in drawn}) == 6
+
+
+def test_no_object_twice_and_never_more_than_there_are() -> None:
+    assert sorted(draw_objects(RECORDS, IDS, 100, seed=1)) == sorted(IDS)
+
+
+def test_only_the_given_objects() -> None:
+    assert set(draw_objects(RECORDS, IDS[:5], 3, seed=1)) <= set(IDS[:5])
+
+
+def test_the_seed_decides_and_more_objects_keep_the_first() -> None:
+    few, many = (draw_objects(RECORDS, IDS, count, seed=1) for count in (4, 10))
+    assert many[:4] == few
+    assert draw_objects(RECORDS, IDS, 4, seed=2) != few
