@@ -26,9 +26,7 @@ from geotrap_cli.training.schedules import make_schedule
 from geotrap_cli.training.surface import fade, surface_loss
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
 
-SHOWN = ("total", "rgb", "alpha", "surface_means")
-#: Share of the opacity term in the surface warm-up; its cross-entropy is ten times the size of the other terms.
-OPACITY_SHARE = 0.1
+SHOWN = ("total", "rgb", "alpha", "surface_means", "surface_rgb")
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,8 @@ class PretrainObjective:
             raw = self.model(batch.images)
         gaussians = activate(raw)
         terms = self.reconstruction(gaussians, batch)
-        if batch.surface_points is not None and batch.surface_mask is not None:
-            warm = surface_loss(gaussians, batch.surface_points, batch.surface_mask)
-            terms["surface_means"] = weight * warm["surface_means"]
-            terms["surface_opacity"] = weight * OPACITY_SHARE * warm["surface_opacity"]
+        if weight > 0:
+            terms |= {name: weight * term for name, term in surface_loss(gaussians, batch).items()}
         return with_total(terms)
 
 
