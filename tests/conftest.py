@@ -1,0 +1,124 @@
+"""What all tests share: folders of their own, one thread, and a generator and a profile small enough to train."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+# Before torch is imported: tests run side by side, and sums must not depend on the number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if TYPE_CHECKING:
+    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.profile import LoadedProfile
+
+MICRO: dict[str, Any] = {
+    "down_channels": (8, 8),
+    "down_attention": (False, False),
+    "up_channels": (8, 8),
+    "up_attention": (False, False),
+    "norm_groups": 4,
+    "num_heads": 2,
+    "input_size": 16,
+    "splat_size": 16,
+    "output_size": 16,
+}
+"""Every kind of layer of LGM, with one attention; 1024 Gaussians."""
+
+MINI_PROFILE = """
+[model]
+weights = "{weights}"
+[data]
+target = ["knife", "hammer"]
+source = ["crate", "dice"]
+objects_per_category = 6
+workers = 1
+[train]
+steps = 7
+batch_size = 2
+supervised_views = 2
+lr = 1e-3
+checkpoint_every = 3
+log_every = 1
+[pretrain]
+eval_every = 4
+[traps.position]
+[traps.opacity]
+[attack]
+steps = 4
+batch_size = 2
+supervised_views = 2
+evaluations = 2
+[eval]
+objects = 3
+views = 2
+batch_size = 2
+bootstrap = 20
+"""
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered views, made once for all tests and, as their files are written atomically, for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return root / "rendered-views"
+
+
+@pytest.fixture(autouse=True)
+def own_folders(shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the user's cache or runs."""
+    monkeypatch.setenv("GEOTRAP_CACHE", str(shared_cache))
+    monkeypatch.setenv("GEOTRAP_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture(scope="session")
+def make_micro() -> Callable[..., LGM]:
+    """Makes a tiny LGM with random weights of a seed."""
+    import torch
+
+    from geotrap_cli.models.lgm.model import LGM
+
+    def make(seed: int = 0, **overrides: Any) -> LGM:
+        torch.manual_seed(seed)
+        return LGM(**(MICRO | overrides)).eval()
+
+    return make
+
+
+@pytest.fixture
+def micro(make_micro: Callable[..., LGM]) -> LGM:
+    return make_micro()
+
+
+@pytest.fixture(scope="session")
+def micro_weights(make_micro: Callable[..., LGM], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder with the tiny LGM."""
+    from geotrap_cli.models.loading import save_generator
+
+    folder = tmp_path_factory.mktemp("micro") / "weights"
+    save_generator(make_micro(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mini_profile(micro_weights: Path) -> Path:
+    """A profile with which every command takes seconds."""
+    path = micro_weights.parent / "mini.toml"
+    path.write_text(MINI_PROFILE.format(weights=micro_weights))
+    return path
+
+
+@pytest.fixture(scope="session")
+def load_mini(mini_profile: Path) -> Callable[..., LoadedProfile]:
+    """Loads the mini profile with ``--set`` arguments."""
+    from geotrap_cli.profile import load_profile
+
+    def load(*overrides: str) -> LoadedProfile:
+        return load_profile(mini_profile, overrides, env={})
+
+    return load
