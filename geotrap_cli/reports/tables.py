@@ -12,16 +12,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from rich import box
-from rich.console import Group, JustifyMethod, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import Group
 
 from geotrap_cli.evaluation.bootstrap import CONFIDENCE, Interval, PairedComparison
 from geotrap_cli.evaluation.recovery import Censored
-from geotrap_cli.evaluation.validity import Verdict
+from geotrap_cli.reports.layout import Justify, make_table
 
 Cell = str | bool | int | float | Censored | Interval | None
 Record = dict[str, str | bool | int | float | None]
@@ -114,105 +110,41 @@ def format_interval(interval: Interval, decimals: int = 2, sign: bool = False) -
     return f"{value} [{low}, {high}]"
 
 
-def comparison_table(rows: Sequence[ComparisonRow]) -> RenderableType:
-    """Return one table for each (attack, split, metric), in the order of the rows: absolute values at each checkpoint.
-
-    The ratio is defended ÷ undefended, of the means.
-    """
-    keyed = groupby(rows, key=lambda row: (row.attack, row.split, row.metric))
-    blocks = [_checkpoints(key, list(members)) for key, members in keyed]
-    return Group(*(part for block in blocks for part in (block, Text())))
-
-
-def _checkpoints(key: tuple[str, str, str], rows: list[ComparisonRow]) -> Table:
-    attack, split, metric = key
-    table = _table(f"{attack} · {split} · {metric_label(metric)}", caption=_groups_caption(rows))
-    for name in ("step", "undefended", "defended", "difference", "ratio"):
-        _column(table, name, "right")
-    # Two decimals of a decibel are below seed noise; SSIM and the like live between 0 and 1.
-    decimals = 2 if metric.endswith("psnr") else 3
-    for row in rows:
-        values = row.values
-        _row(
-            table,
-            str(row.step),
-            format_interval(values.undefended, decimals),
-            format_interval(values.defended, decimals),
-            format_interval(values.difference, decimals, sign=True),
-            format_interval(values.ratio, 2),
-        )
-    return table
-
-
-def _groups_caption(rows: list[ComparisonRow]) -> str:
-    intervals = [interval for row in rows for interval in (row.values.defended, row.values.difference)]
-    counts = sorted({interval.groups for interval in intervals})
-    shown = "/".join(str(count) for count in counts)
-    noun = "object group" if counts == [1] else "object groups"
-    if all(interval.low is None for interval in intervals):
-        return f"mean over {shown} {noun}, no interval"
-    return f"mean over {shown} {noun}, {CONFIDENCE:.0%} bootstrap interval over groups"
-
-
-def sensitivity_table(rows: Sequence[SensitivityRow], title: str = "Sensitivity, target ÷ source") -> Table:
+def sensitivity_table(rows: Sequence[SensitivityRow], title: str = "Sensitivity, target ÷ source") -> Group:
     """Return the units in the given order with their rank, interval, a column per loss, and what an adapter reaches.
 
     One loss needs no geometric mean: its own column holds the interval.
     """
     losses = list(dict.fromkeys(loss for row in rows for loss in row.ratios))
-    mark = f"~ the {CONFIDENCE:.0%} bootstrap interval over object groups contains 1"
-    table = _table(title, caption=f"{mark} · no attn: in a block without attention")
-    _column(table, "#", "right")
-    _column(table, "unit", "left")
-    _column(table, "geo. mean" if len(losses) != 1 else losses[0], "left")
     apart = losses if len(losses) != 1 else []
-    for loss in apart:
-        _column(table, loss, "right")
-    _column(table, "LoRA\nreach", "center")
-    _column(table, "no\nattn", "center")
-    for rank, row in enumerate(rows, start=1):
-        ratios = [format_number(row.ratios[loss].value) if loss in row.ratios else "n/a" for loss in apart]
-        flags = [_yes_no(row.lora_reach), _yes_no(row.block_without_attention)]
-        combined = format_interval(row.geometric_mean) + (" ~" if row.holds_one else "")
-        _row(table, str(rank), row.unit, combined, *ratios, *flags)
-    return table
+    columns: dict[str, Justify] = {
+        "#": "right",
+        "unit": "left",
+        "geo. mean" if len(losses) != 1 else losses[0]: "left",
+        **dict.fromkeys(apart, "right"),
+        "LoRA\nreach": "center",
+        "no\nattn": "center",
+    }
+    lines = [_sensitivity_line(rank, row, apart) for rank, row in enumerate(rows, start=1)]
+    mark = f"~ the {CONFIDENCE:.0%} bootstrap interval over object groups contains 1"
+    return make_table(title, columns, lines, f"{mark} · no attn: in a block without attention")
 
 
-def verdict_table(verdict: Verdict) -> Table:
-    """Return the verdict, every reason for it, and what was not tested."""
-    table = _table(f"Verdict: {verdict.state}")
-    _column(table, "state", "left")
-    _column(table, "why", "left")
-    for reason in verdict.reasons:
-        _row(table, str(reason.state), reason.text)
-    if not verdict.reasons:
-        _row(table, str(verdict.state), "every measurement is there and within its limit")
-    for name in verdict.not_tested:
-        _row(table, "not tested", name)
-    return table
+def _sensitivity_line(rank: int, row: SensitivityRow, apart: Sequence[str]) -> list[str]:
+    combined = format_interval(row.geometric_mean) + (" ~" if row.holds_one else "")
+    ratios = [format_number(row.ratios[loss].value) if loss in row.ratios else "n/a" for loss in apart]
+    return [str(rank), row.unit, combined, *ratios, _yes_no(row.lora_reach), _yes_no(row.block_without_attention)]
 
 
-def summary_table(title: str, values: Mapping[str, Cell]) -> Table:
-    """Return names and values, one pair a line."""
-    table = _table(title, show_header=False)
-    _column(table, "name", "left")
-    numeric = all(not isinstance(value, str) for value in values.values())
-    _column(table, "value", "right" if numeric else "left")
-    for name, value in values.items():
-        _row(table, name, format_cell(value))
-    return table
-
-
-def records_table(title: str, records: Sequence[Mapping[str, Cell]], caption: str | None = None) -> Table:
+def records_table(title: str, records: Sequence[Mapping[str, Cell]], caption: str = "") -> Group:
     """Return one line per record under the union of their keys; columns of numbers are right-aligned."""
-    columns = list(dict.fromkeys(key for record in records for key in record))
-    table = _table(title, caption=caption)
-    for column in columns:
-        text = any(isinstance(record.get(column), str) for record in records)
-        _column(table, column, "left" if text else "right")
-    for record in records:
-        _row(table, *(format_cell(record.get(column)) for column in columns))
-    return table
+    names = list(dict.fromkeys(key for record in records for key in record))
+    columns: dict[str, Justify] = {
+        name: "left" if any(isinstance(record.get(name), str) for record in records) else "right" for name in names
+    }
+    return make_table(
+        title, columns, [[format_cell(record.get(name)) for name in names] for record in records], caption
+    )
 
 
 def format_cell(value: Cell) -> str:
@@ -256,26 +188,3 @@ def _json_value(value: str | bool | int | float | None) -> str | bool | int | fl
 
 def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
-
-
-def _table(title: str, caption: str | None = None, show_header: bool = True) -> Table:
-    return Table(
-        title=Text(title, style="bold"),
-        caption=Text(caption) if caption else None,
-        box=box.SIMPLE,
-        padding=(0, 1),
-        show_edge=False,
-        pad_edge=False,
-        title_justify="left",
-        caption_justify="left",
-        show_header=show_header,
-    )
-
-
-# Names come from data sets and plug-ins: as Text, a bracket in them is a bracket and no markup.
-def _column(table: Table, name: str, justify: JustifyMethod) -> None:
-    table.add_column(Text(name), justify=justify, overflow="fold")
-
-
-def _row(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(cell) for cell in cells))

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -122,6 +123,10 @@ def test_files(runs: Any, make_pair: Any, tmp_path: Path, curves: None) -> None:
         # Two objects, five pictures of 16 x 16 enlarged tenfold.
         assert sheet.width > 5 * 160
         assert sheet.height > 2 * 160
+        row = np.asarray(sheet.convert("L"))[100]
+    # The first object, from left to right: truth, undefended before and after, defended before and after.
+    shades = [int(shade) for shade, previous in zip(row[1:], row[:-1], strict=True) if shade != previous]
+    assert [shade for shade in shades if shade in (200, 136, 184, 104, 128)] == [200, 136, 184, 104, 128]
     text = shown(result)
     assert str(result.run / "sheet.png") in text
     assert "geotrap attack" in text.splitlines()[-1]
