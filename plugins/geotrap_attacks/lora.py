@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from pydantic import Field
 from torch import nn
@@ -14,6 +15,9 @@ from geotrap_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from geotrap_cli.models.lgm.model import LGM
+
+#: The file name that PEFT looks for.
+WEIGHTS: Final = "adapter_model.safetensors"
 
 
 class LoraConfig(AttackConfig):
@@ -69,4 +73,12 @@ class LoraAttack(Attack):
     def save(self, model: LGM, folder: Path) -> None:
         """Write adapter_config.json and adapter_model.safetensors, loadable by ``PeftModel.from_pretrained``."""
         del model
-        self._adapted.save_pretrained(str(folder))
+        from peft import get_peft_model_state_dict
+
+        from geotrap_cli.tensor_files import write_tensors
+
+        # Not save_pretrained, which adds an empty model card and a weights file that only its owner can read.
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(folder / WEIGHTS, get_peft_model_state_dict(self._adapted), {"format": "pt"})
+        (config,) = self._adapted.peft_config.values()
+        dataclasses.replace(config, inference_mode=True).save_pretrained(str(folder))

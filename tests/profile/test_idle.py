@@ -1,0 +1,64 @@
+"""An accepted value acts: what nothing would read is an error, and a resolved profile still loads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import geotrap_cli
+from geotrap_cli.aggregation import METHODS
+from geotrap_cli.errors import UsageError
+from geotrap_cli.profile import Profile, dump_toml, load_profile
+from geotrap_cli.profile.idle import TEMPERED_METHODS
+
+
+@pytest.mark.parametrize(
+    ("overrides", "culprit"),
+    [
+        (("aggregation.method=mean", "aggregation.temperature=0.5"), "aggregation.temperature: method 'mean'"),
+        (("loss.perceptual_weight=2.0",), "loss.perceptual_weight: loss.perceptual is 'none'"),
+        (("data.kind=blender", "data.root=x", "data.objects_per_category=5"), "data.objects_per_category"),
+        (("data.root=somewhere",), "data.root: data set 'procedural' does not read it"),
+    ],
+)
+def test_a_value_that_nothing_reads_is_refused_with_its_origin(overrides: tuple[str, ...], culprit: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(culprit)) as caught:
+        load_profile("pos_opacity", overrides, env={})
+    assert "(--set)" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("aggregation.method=logsumexp", "aggregation.temperature=0.5"),
+        ("loss.perceptual=dssim", "loss.perceptual_weight=2.0"),
+        ("data.workers=2",),
+    ],
+)
+def test_the_same_value_is_welcome_where_it_acts(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    loaded = load_profile("pos_opacity", overrides, env={})
+    (tmp_path / "resolved.toml").write_text(dump_toml(loaded.profile, loaded.origins))
+    assert load_profile(tmp_path / "resolved.toml", env={}).profile == loaded.profile
+
+
+def test_the_methods_with_a_temperature_are_those_of_the_aggregation() -> None:
+    assert set(TEMPERED_METHODS) == {name for name, method in METHODS.items() if "temperature" in method.options}
+
+
+def test_every_field_has_a_reader() -> None:
+    """Outside the schema, somebody asks for each field by its name."""
+    package = Path(geotrap_cli.__file__).parent
+    files = [file for file in package.rglob("*.py") if "profile" not in file.relative_to(package).parts]
+    text = "\n".join(file.read_text() for file in files)
+    tables = {name: info.annotation for name, info in Profile.model_fields.items() if name != "traps"}
+    fields = [
+        f"{table}.{field}"
+        for table, model in tables.items()
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for field in model.model_fields
+    ]
+    assert len(fields) > 40
+    assert [key for key in fields if not re.search(rf"\.{key.partition('.')[2]}\b", text)] == []
