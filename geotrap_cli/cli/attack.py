@@ -37,7 +37,7 @@ def attack(
         typer.Option(
             "--lpips-trunk",
             metavar="FILE",
-            help="VGG16 weights for LPIPS [torch's hub cache].",
+            help="VGG16 weights for LPIPS; none: torch's hub cache.",
             rich_help_panel="Attacks",
         ),
     ] = None,

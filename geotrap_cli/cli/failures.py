@@ -12,9 +12,10 @@ INTERRUPTED = 130
 RESUMABLE = ("train", "attack", "pretrain")
 
 _OS_HINTS = {
-    errno.ENOSPC: "free some space, or choose another disk with --runs",
-    errno.EACCES: "check the permissions, or choose another folder with --runs",
-    errno.EROFS: "choose another folder with --runs",
+    errno.ENOSPC: "free some space, or choose another disk with --runs or GEOTRAP_CACHE",
+    errno.EDQUOT: "free some space, or choose another disk with --runs or GEOTRAP_CACHE",
+    errno.EACCES: "check the permissions, or choose another folder with --runs or GEOTRAP_CACHE",
+    errno.EROFS: "choose another folder with --runs or GEOTRAP_CACHE",
 }
 
 
@@ -33,22 +34,18 @@ def describe(error: BaseException) -> GeotrapError:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return GeotrapError("out of memory", hint="use a smaller batch, such as --set train.batch_size=1")
     if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
-        hint = _OS_HINTS.get(error.errno or 0)
-        return GeotrapError(f"{error.strerror or error}{where}", hint=hint)
+        return _os_error(error)
     if is_usage_error(error):
         return _usage(error)
     kind = type(error).__name__
     return GeotrapError(f"internal error: {kind}: {_one_line(str(error))}", hint="--debug shows where it happened")
 
 
-def describe_interrupt(error: KeyboardInterrupt, command: str) -> InterruptedRunError:
+def describe_interrupt(error: BaseException, command: str) -> InterruptedRunError:
     """What to say when the user interrupted ``command``: where the state is, and how to go on."""
-    if command not in RESUMABLE:
-        return InterruptedRunError("interrupted")
     path = getattr(error, "run_path", None)
-    if path is None:
-        return InterruptedRunError("interrupted", hint=f"go on with `geotrap {command} --resume`")
+    if command not in RESUMABLE or path is None:
+        return InterruptedRunError("interrupted before anything was written")
     hint = f"go on with `geotrap {command} --resume {path}`"
     return InterruptedRunError(f"interrupted: the state is in {path}", hint=hint)
 
@@ -56,6 +53,15 @@ def describe_interrupt(error: KeyboardInterrupt, command: str) -> InterruptedRun
 def is_usage_error(error: BaseException) -> bool:
     """Whether the argument parser raised ``error`` (its classes moved between releases of Typer)."""
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _os_error(error: OSError) -> GeotrapError:
+    where = error.filename or getattr(error, "run_path", None)
+    what = error.strerror or str(error) or type(error).__name__
+    hint = _OS_HINTS.get(error.errno or 0)
+    if hint and hasattr(error, "run_path"):
+        hint += "; --resume goes on with the run"
+    return GeotrapError(f"{what}: {where}" if where else what, hint=hint)
 
 
 def _usage(error: Any) -> UsageError:

@@ -33,11 +33,26 @@ class AttackHealth:
     zero_gradient_share: float | None
     """Share of trainable parameters' gradient entries that are exactly zero, in [0, 1]."""
     saturated_share: float | None
-    """Share of pre-activations beyond the point at which their activation passes no gradient, in [0, 1]."""
+    """Share of Gaussians that no rendering loss can move (culled, or outside the clamp of positions), in [0, 1].
+
+    A generator with a Gaussian for every pixel keeps most of them invisible, because most pixels show background. So a
+    verdict rests on `excess_saturation`, not on the share itself.
+    """
     nonfinite: int | None
     """Number of steps with a NaN or infinite loss or gradient."""
     loss_decreased: bool | None
     """Whether the attack's own training loss ended below its start."""
+
+
+def excess_saturation(defended: float | None, undefended: float | None) -> float | None:
+    """Return the share of the Gaussians that move in the undefended model but are stuck in the defended one.
+
+    ``(d - u) / (1 - u)``, at least 0; None when either share was not measured, 0 when nothing moved to begin with.
+    """
+    if defended is None or undefended is None:
+        return None
+    free = 1 - undefended
+    return max(0.0, (defended - undefended) / free) if free > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,7 @@ class Evidence:
     source_loss: float | None
     """Mean loss of quality on held-out source objects that the defense costs before any attack (positive is worse)."""
     health: AttackHealth | None
+    """Health of the attack on the defended weights, with the saturated share in excess of the undefended ones."""
     desaturate_run: bool = False
     """Whether the de-saturating attack was run."""
     desaturate_recovered: bool | None = None
@@ -127,7 +143,7 @@ _NUMBERS = {
 }
 _HEALTH = {
     "zero_gradient_share": "the share of zero gradients",
-    "saturated_share": "the share of saturated activations",
+    "saturated_share": "the share of saturated Gaussians",
     "nonfinite": "the number of non-finite steps",
     "loss_decreased": "the course of the attack's loss",
 }
@@ -196,7 +212,7 @@ def _health_flags(health: AttackHealth | None, limits: Limits) -> list[str]:
     if health.zero_gradient_share is not None and health.zero_gradient_share > limits.zero_gradient_share:
         flags.append(f"{health.zero_gradient_share:.0%} of the attack's gradients are exactly zero")
     if health.saturated_share is not None and health.saturated_share > limits.saturated_share:
-        flags.append(f"{health.saturated_share:.0%} of the activations are saturated")
+        flags.append(f"{health.saturated_share:.0%} of the Gaussians that could move are stuck")
     if health.loss_decreased is False:
         flags.append("the attack's loss did not decrease")
     return flags

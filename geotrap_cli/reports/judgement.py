@@ -13,7 +13,16 @@ from geotrap_cli.evaluation.bootstrap import Interval
 from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.evaluate import HEADLINE
 from geotrap_cli.evaluation.recovery import THRESHOLDS, Censored, area_under_recovery, slow_down, steps_to_recover
-from geotrap_cli.evaluation.validity import AttackHealth, Evidence, Limits, Reason, State, Verdict, judge
+from geotrap_cli.evaluation.validity import (
+    AttackHealth,
+    Evidence,
+    Limits,
+    Reason,
+    State,
+    Verdict,
+    excess_saturation,
+    judge,
+)
 from geotrap_cli.profile.schema import EvalTable
 from geotrap_cli.reports.pairing import AttackPair, metric_values
 from geotrap_cli.reports.quality import best_quality, max_or_nan, nan_last, quality
@@ -147,11 +156,22 @@ def _evidence(pair: AttackPair, scale: Scale, desaturated: bool | None, desatura
 
 
 def _health(pair: AttackPair) -> AttackHealth | None:
-    """Return the health of the attack on the defended weights; where the other half diverged, so did the pair."""
+    """Return the health of the attack on the defended weights, its saturation in excess of the undefended ones.
+
+    Where the other half diverged, so did the pair.
+    """
     health, reference = pair.defended.health, pair.undefended.health
-    if health is None or reference is None or not reference.nonfinite:
-        return health
-    return dataclasses.replace(health, nonfinite=(health.nonfinite or 0) + reference.nonfinite)
+    if health is None or reference is None:
+        return None
+    return dataclasses.replace(
+        health,
+        saturated_share=excess_saturation(health.saturated_share, reference.saturated_share),
+        nonfinite=_total(health.nonfinite, reference.nonfinite),
+    )
+
+
+def _total(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def _verdict(evidence: Evidence, curve: Sequence[Interval], limits: Limits) -> Verdict:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geotrap_cli.evaluation.validity import AttackHealth, Evidence, Limits, State, judge
+from geotrap_cli.evaluation.validity import AttackHealth, Evidence, Limits, State, excess_saturation, judge
 
 HEALTHY = AttackHealth(zero_gradient_share=0.0, saturated_share=0.1, nonfinite=0, loss_decreased=True)
 SOUND = Evidence(ceiling=25.0, floor=15.0, undefended_gain=5.0, defended_quality=16.0, source_loss=0.3, health=HEALTHY)
@@ -129,3 +129,10 @@ def test_valid_means_that_everything_was_measured_and_within_limits(
         assert ceiling is not None and floor is not None and ceiling - floor >= 3
         assert gain is not None and gain >= 2
         assert loss is not None and loss <= 1
+
+
+def test_excess_saturation() -> None:
+    assert excess_saturation(0.95, 0.8) == pytest.approx(0.75)
+    assert excess_saturation(0.5, 0.8) == 0
+    assert excess_saturation(1.0, 1.0) == 0
+    assert excess_saturation(None, 0.5) is None and excess_saturation(0.5, None) is None

@@ -215,3 +215,15 @@ def test_health_without_a_record_stays_unknown(make_pair: Any) -> None:
     cells = make_pair(STRONG, RESISTING)
     cells[1] = dataclasses.replace(cells[1], health=AttackHealth(None, None, None, None))
     assert judge_one(cells).verdict.state is State.NOT_RUN
+
+
+@pytest.mark.parametrize(
+    ("undefended", "defended", "masked"),
+    [(0.77, 0.78, False), (0.77, 0.95, True), (0.1, 0.5, False), (1.0, 1.0, False)],
+)
+def test_saturation_counts_in_excess_of_the_undefended_model(
+    make_pair: Any, undefended: float, defended: float, masked: bool
+) -> None:
+    cells = with_health(make_pair(STRONG, RESISTING), 0, saturated_share=undefended)
+    cells = with_health(cells, 1, saturated_share=defended)
+    assert (State.MASKED in judge_one(cells).verdict.states) is masked
