@@ -46,12 +46,14 @@ def format_share(share: Interval) -> str:
 
 def next_command(comparison: Comparison) -> str:
     """Return the command that would tell most about this defense now."""
-    state, profile = comparison.verdict.state, comparison.selection.profile
+    state = comparison.verdict.state
     on_run = f"--run {shown(comparison.selection.train_run)}"
     if state is State.SOURCE_BROKEN:
-        return f"geotrap train --profile {_profile(comparison)} --set retain.weight={2 * profile.retain.weight:g}"
+        # A defense that retained nothing cannot be doubled.
+        weight = 2 * comparison.selection.profile.retain.weight or 1.0
+        return f"geotrap train --profile {_profile(comparison)} --set retain.weight={weight:g}"
     if state is State.ATTACK_WEAK:
-        return f"geotrap attack {comparison.worst.method} --set attack.steps={2 * profile.attack.steps} {on_run}"
+        return f"geotrap attack {comparison.worst.method} --set attack.steps={2 * comparison.worst.pair.defended.steps} {on_run}"
     missing = _attacks_not_run(comparison)
     if missing:
         return f"geotrap attack {missing[0]} {on_run}"
