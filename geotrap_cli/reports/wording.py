@@ -53,7 +53,8 @@ def next_command(comparison: Comparison) -> str:
         weight = 2 * comparison.selection.profile.retain.weight or 1.0
         return f"geotrap train --profile {_profile(comparison)} --set retain.weight={weight:g}"
     if state is State.ATTACK_WEAK:
-        return f"geotrap attack {comparison.worst.method} --set attack.steps={2 * comparison.worst.pair.defended.steps} {on_run}"
+        steps = 2 * comparison.worst.pair.defended.steps
+        return f"geotrap attack {comparison.worst.method} --set attack.steps={steps} {on_run}"
     missing = _attacks_not_run(comparison)
     if missing:
         return f"geotrap attack {missing[0]} {on_run}"
