@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 from geotrap_cli.cli.argv import normalise
@@ -20,10 +23,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed · 4 ``--require-valid`` and the verdict is not VALID · 130 interrupted.
     """
     arguments = normalise(sys.argv[1:] if argv is None else argv)
+    with _noting_interrupts() as pressed:
+        try:
+            return _invoke(arguments)
+        except (Exception, KeyboardInterrupt) as error:
+            return _report(_interrupt(error) if pressed else error, arguments)
+
+
+@contextlib.contextmanager
+def _noting_interrupts() -> Iterator[list[int]]:
+    """Note every Ctrl-C, which raises KeyboardInterrupt as usual.
+
+    Libraries in C swallow one that comes while they are imported, and fail over something else later.
+    """
+    pressed: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        # Whoever runs the program inside another one, or in the background, has a handler of their own.
+        yield pressed
+        return
     try:
-        return _invoke(arguments)
-    except (Exception, KeyboardInterrupt) as error:
-        return _report(error, arguments)
+        signal.signal(signal.SIGINT, note)
+    except ValueError:
+        # Not the main thread: signals go elsewhere.
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(error: BaseException) -> BaseException:
+    """``error`` itself where it tells of the interrupt, else an interrupt in its place."""
+    from geotrap_cli.cli.failures import InterruptedRunError
+
+    return error if isinstance(error, KeyboardInterrupt | InterruptedRunError) else KeyboardInterrupt()
 
 
 def _invoke(arguments: list[str]) -> int:

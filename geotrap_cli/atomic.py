@@ -20,6 +20,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The temporary may become a file or a folder; a folder replaces an existing folder. Whatever the block
     wrote is removed when it raises. What a killed process leaves behind, :func:`recover` puts in order.
+
+    Raises:
+        OSError: The path cannot be written; a full disk, which the system reports without a name, is told with it.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -27,6 +30,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         _replace(temporary, target)
+    except OSError as error:
+        error.filename = error.filename or str(target)
+        raise
     finally:
         _remove(temporary)
 

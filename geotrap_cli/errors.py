@@ -19,7 +19,9 @@ class GeotrapError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        return f"{self.message}. {self.hint[:1].upper()}{self.hint[1:].removesuffix('.')}"
 
 
 class UsageError(GeotrapError):

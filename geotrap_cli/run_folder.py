@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -86,12 +87,15 @@ class RunFolder:
     def _record_end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
         if kind is None:
             self.record(status="finished", ended=_now())
-        elif issubclass(kind, KeyboardInterrupt):
-            self.record(status="interrupted", ended=_now())
-            # Whoever reports the interrupt can say what to continue.
-            error.run_path = self.path  # type: ignore[union-attr]
-        else:
-            self.record(status="failed", ended=_now(), error=f"{kind.__name__}: {error}")
+            return
+        # Whoever reports the error can say what to continue.
+        error.run_path = self.path  # type: ignore[union-attr]
+        # On a full disk the note fails like the run itself, whose own error says more.
+        with contextlib.suppress(OSError):
+            if issubclass(kind, KeyboardInterrupt):
+                self.record(status="interrupted", ended=_now())
+            else:
+                self.record(status="failed", ended=_now(), error=f"{kind.__name__}: {error}")
 
     def record(self, **entries: Any) -> None:
         """Set top-level entries of the manifest, atomically."""

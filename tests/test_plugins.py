@@ -86,7 +86,7 @@ def test_lists_of_a_profile_fit_tuples_of_a_strict_config(make_package: MakePack
 
 
 def test_unknown_key_names_the_closest() -> None:
-    with pytest.raises(UsageError, match=r"unknown trap 'positon'\. did you mean 'position'\?"):
+    with pytest.raises(UsageError, match=r"unknown trap 'positon'\. Did you mean 'position'\?"):
         plugins.load_plugin("geotrap.traps", "positon")
 
 

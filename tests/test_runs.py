@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -77,6 +78,21 @@ class TestStatus:
             raise ValueError("no good")
         assert run.status == "failed"
         assert run.manifest["error"] == "ValueError: no good"
+
+    def test_failure_that_cannot_be_noted_is_told_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = _make(tmp_path)
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with pytest.raises(ValueError, match="no good") as caught, run:
+            monkeypatch.setattr(run_folder, "write_json", full)
+            raise ValueError("no good")
+        assert caught.value.run_path == run.path  # type: ignore[attr-defined]
+        # Its lock is free again, so the run counts as interrupted and may be resumed.
+        assert run.status == "interrupted"
 
     def test_interrupted_and_the_interrupt_names_the_run(self, tmp_path: Path) -> None:
         run = _make(tmp_path)
@@ -177,7 +193,7 @@ class TestFinding:
 
     @pytest.mark.parametrize("root", ["", "missing"])
     def test_none_names_the_next_command(self, tmp_path: Path, root: str) -> None:
-        with pytest.raises(UsageError, match=r"no finished train run in .*\. run `geotrap train` first"):
+        with pytest.raises(UsageError, match=r"no finished train run in .*\. Run `geotrap train` first"):
             latest_run("train", tmp_path / root)
 
     def test_unfinished_ones_are_mentioned(self, tmp_path: Path) -> None:

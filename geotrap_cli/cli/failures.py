@@ -43,9 +43,11 @@ def describe(error: BaseException) -> GeotrapError:
 
 def describe_interrupt(error: BaseException, command: str) -> InterruptedRunError:
     """What to say when the user interrupted ``command``: where the state is, and how to go on."""
+    if command not in RESUMABLE:
+        return InterruptedRunError("interrupted")
     path = getattr(error, "run_path", None)
-    if command not in RESUMABLE or path is None:
-        return InterruptedRunError("interrupted before anything was written")
+    if path is None:
+        return InterruptedRunError("interrupted before the run began")
     hint = f"go on with `geotrap {command} --resume {path}`"
     return InterruptedRunError(f"interrupted: the state is in {path}", hint=hint)
 

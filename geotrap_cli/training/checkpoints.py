@@ -45,7 +45,9 @@ class Checkpointer:
         """
         for name, tensor in self.tensors.items():
             if not torch.isfinite(tensor).all():
-                raise NonFiniteError(f"weight {name} is not finite after step {step}", "Lower the learning rate")
+                raise NonFiniteError(
+                    f"weight {name} is not finite after step {step}", "Lower the learning rate in a new run"
+                )
         with atomic_path(self.folder) as temporary:
             temporary.mkdir(parents=True)
             if self.write_model is not None:
@@ -53,6 +55,13 @@ class Checkpointer:
             write_tensors(temporary / PARAMETERS, self.tensors)
             save_optimizer(self.optimizer, temporary)
             (temporary / STATE).write_text(json.dumps({"step": step}))
+
+    def kept(self) -> str | None:
+        """Where the newest checkpoint is and of which step, in words; None where there is none."""
+        if not (self.folder / STATE).is_file():
+            return None
+        step = json.loads((self.folder / STATE).read_text())["step"]
+        return f"the checkpoint of step {step} is kept in {self.folder}"
 
     def restore(self) -> int:
         """Load the checkpoint into the tensors and the optimizer; return its step, 0 where there is none.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,7 +85,7 @@ def optimise(
         KeyboardInterrupt: The user interrupted; a checkpoint was written first.
     """
     start = checkpointer.restore() if checkpointer is not None else 0
-    with InterruptGuard() as guard:
+    with InterruptGuard() as guard, _telling_what_is_kept(checkpointer):
         for step in range(start, settings.steps):
             hooks.on_step(step + 1, _one_step(objective, parameters, optimizer, schedule(step), settings, hooks, step))
             done = step + 1
@@ -97,6 +98,16 @@ def optimise(
                 checkpointer.save(done)
             if interrupted:
                 raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _telling_what_is_kept(checkpointer: Checkpointer | None) -> Iterator[None]:
+    try:
+        yield
+    except NonFiniteError as error:
+        if checkpointer is not None and (kept := checkpointer.kept()):
+            error.hint = f"{error.hint}; {kept}" if error.hint else kept
+        raise
 
 
 def _one_step(
@@ -114,13 +125,15 @@ def _one_step(
     metrics = {name: float(value.detach()) for name, value in terms.items()}
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
-        raise NonFiniteError(f"{bad[0]} is {metrics[bad[0]]} at step {step + 1}", "Lower the learning rate")
+        raise NonFiniteError(
+            f"{bad[0]} is {metrics[bad[0]]} at step {step + 1}", "Lower the learning rate in a new run"
+        )
     optimizer.zero_grad(set_to_none=True)
     terms["total"].backward()
     hooks.on_gradient(step)
     metrics["gradient_norm"] = gradient_norm(parameters, settings.clip_norm)
     if not math.isfinite(metrics["gradient_norm"]):
-        raise NonFiniteError(f"the gradient is not finite at step {step + 1}", "Lower the learning rate")
+        raise NonFiniteError(f"the gradient is not finite at step {step + 1}", "Lower the learning rate in a new run")
     optimizer.step()
     metrics["lr"] = float(optimizer.param_groups[0]["lr"])
     metrics["seconds"] = time.perf_counter() - began

@@ -72,11 +72,14 @@ class Library:
     """Stands in for the functions behind the commands: notes how they are called, then raises or returns."""
 
     error: BaseException | None = None
+    before: Callable[[], None] | None = None
     result: Result = field(default_factory=Result)
     calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
 
     def call(self, name: str, *arguments: Any, **specific: Any) -> Result:
         self.calls.append((name, arguments, specific))
+        if self.before is not None:
+            self.before()
         if self.error is not None:
             raise self.error
         return self.result

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import signal
 from typing import Any
 
 import pytest
@@ -27,15 +29,15 @@ def test_json_result(geotrap: Any, library: Any) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (GeotrapError("disk on fire", hint="call for help"), 1, "error: disk on fire. call for help"),
+        (GeotrapError("disk on fire", hint="call for help"), 1, "error: disk on fire. Call for help"),
         (NonFiniteError("loss is nan at step 3"), 1, "error: loss is nan at step 3"),
         (UsageError("wrong input"), 2, "error: wrong input"),
         (GateFailed("recovery 0.9 > 0.5"), 3, "error: recovery 0.9 > 0.5"),
         (NotValid("verdict is MASKED"), 4, "error: verdict is MASKED"),
-        (MemoryError(), 1, "error: out of memory. use a smaller batch"),
-        (OutOfMemoryError("CUDA out of memory. Tried ..."), 1, "error: out of memory. use a smaller batch"),
-        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 1, "error: No space left on device: runs/x. free"),
-        (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "error: Permission denied: runs. check"),
+        (MemoryError(), 1, "error: out of memory. Use a smaller batch"),
+        (OutOfMemoryError("CUDA out of memory. Tried ..."), 1, "error: out of memory. Use a smaller batch"),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 1, "error: No space left on device: runs/x. Free"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "error: Permission denied: runs. Check"),
         (RuntimeError("two\nlines"), 1, "error: internal error: RuntimeError: two lines. --debug shows"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
@@ -75,10 +77,21 @@ def test_failing_result_is_shown_before_it_fails(geotrap: Any, library: Any, fai
 
 
 class TestInterrupt:
-    def test_names_the_command_that_goes_on(self, geotrap: Any, library: Any) -> None:
+    def test_before_the_run_there_is_nothing_to_go_on_with(self, geotrap: Any, library: Any) -> None:
         library.error = KeyboardInterrupt()
         done = geotrap("train")
-        assert (done.code, done.err) == (130, "error: interrupted. go on with `geotrap train --resume`\n")
+        assert (done.code, done.err) == (130, "error: interrupted before the run began\n")
+
+    def test_swallowed_by_a_library_it_still_counts(self, geotrap: Any, library: Any) -> None:
+        def swallow() -> Any:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            raise ImportError("cannot load module more than once per process")
+
+        library.before = swallow
+        done = geotrap("train")
+        assert (done.code, done.err) == (130, "error: interrupted\n")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def test_names_the_run_when_there_is_one(self, geotrap: Any, library: Any, tmp_path: Any) -> None:
         run = create_run("train", "x", "", tmp_path)
@@ -102,18 +115,18 @@ class TestInterrupt:
         (["train", "surplus"], "surplus"),
         (["train", "--seed", "x"], "--seed"),
         (["train", "--seed", "-1"], "--seed"),
-        (["train", "--device", "gpu"], "--device 'gpu' is no device. use auto, cpu or cuda:N"),
-        (["train", "--profile", "pos_opacty"], "did you mean 'pos_opacity'?"),
+        (["train", "--device", "gpu"], "--device 'gpu' is no device. Use auto, cpu or cuda:N"),
+        (["train", "--profile", "pos_opacty"], "Did you mean 'pos_opacity'?"),
         (["train", "--set", "train.stepz=1"], "train.stepz: unknown key; did you mean 'train.steps'?"),
-        (["train", "--resume"], "no unfinished train run in runs. start one with `geotrap train`"),
+        (["train", "--resume"], "no unfinished train run in runs. Start one with `geotrap train`"),
         (["train", "--resume", "--set", "train.steps=3"], "so --set cannot act"),
         (["train", "--resume", "--seed", "0"], "so --seed cannot act"),
-        (["attack"], "no finished train run in runs. run `geotrap train` first"),
+        (["attack"], "no finished train run in runs. Run `geotrap train` first"),
         (["attack", "--resume", "--lora"], "--resume continues with the run's own attacks"),
         (["analyze-layers", "--mode", "atack"], "atack"),
-        (["analyze-layers", "--mode", "attack", "--traps", "scale"], "--traps does not act"),
+        (["analyze-layers", "--mode", "attack", "--traps", "scale"], "--traps acts only with --mode trap"),
         (["analyze-layers", "--traps"], "--traps"),
-        (["plugins", "trapz"], "unknown group 'trapz'. did you mean 'traps'?"),
+        (["plugins", "trapz"], "unknown group 'trapz'. Did you mean 'traps'?"),
         (["profiles", "show", "nothing"], "no profile 'nothing'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

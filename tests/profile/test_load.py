@@ -148,7 +148,7 @@ class TestFinding:
         assert load_profile("pos_opacity").source == "shipped profile pos_opacity"
 
     def test_missing_profile_names_the_closest(self) -> None:
-        with pytest.raises(UsageError, match=r"no profile 'pos_opacty'\. did you mean 'pos_opacity'\?"):
+        with pytest.raises(UsageError, match=r"no profile 'pos_opacty'\. Did you mean 'pos_opacity'\?"):
             load_profile("pos_opacty")
 
     def test_broken_toml_names_the_line(self, write_profile: WriteProfile) -> None:
