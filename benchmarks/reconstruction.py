@@ -1,7 +1,6 @@
 """How well a generator reconstructs objects it never saw: the figures of the model card, beside a white image.
 
-    python benchmarks/reconstruction.py
-    python benchmarks/reconstruction.py --weights FOLDER --objects128 FOLDER
+Run ``python benchmarks/reconstruction.py``, or with ``--weights FOLDER --objects128 FOLDER``.
 """
 
 from __future__ import annotations

@@ -14,13 +14,13 @@ class AttackTable(Table):
 
     model_config = ConfigDict(extra="allow")
 
-    steps: Count = Field(default=100, description="Budget of each attack (optimizer steps).")
+    steps: Count = Field(default=240, description="Budget of each attack (optimizer steps).")
     batch_size: Count = Field(default=4, description="Objects a step (objects).")
     supervised_views: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Views of each object in the attacker's loss (views)."
     )
     evaluations: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=10, description="Evenly spaced evaluations along the attack, besides the one before it (evaluations)."
+        default=6, description="Evenly spaced evaluations along the attack, besides the one before it (evaluations)."
     )
     seed: Seed = Field(default=0, description="Seed of the attacker's batches, the same for both sets of weights.")
     methods: Names = Field(
@@ -35,7 +35,7 @@ class AttackTable(Table):
 class EvalTable(Table):
     """``[eval]``: which objects and views are measured, and when a result counts."""
 
-    objects: Count = Field(default=8, description="Largest number of objects measured in each split (objects).")
+    objects: Count = Field(default=24, description="Largest number of objects measured in each split (objects).")
     views: Annotated[int, Field(ge=1, le=64)] = Field(default=4, description="Novel views of each object (views).")
     batch_size: Count = Field(default=4, description="Objects in one forward pass (objects).")
     source_tolerance_db: NonNegative = Field(

@@ -14,14 +14,14 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 class TrainTable(Table):
     """``[train]``: steps, batches and optimizer of the defense (and of pretraining)."""
 
-    steps: Count = Field(default=200, description="Length of the training (optimizer steps).")
+    steps: Count = Field(default=120, description="Length of the training (optimizer steps).")
     batch_size: Count = Field(
         default=4, description="Objects a step; the defense takes as many target and as many source objects (objects)."
     )
     supervised_views: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Views of each object that a rendering loss compares (views)."
     )
-    lr: Positive = Field(default=3e-5, description="Peak learning rate of AdamW.")
+    lr: Positive = Field(default=1e-3, description="Peak learning rate of AdamW.")
     weight_decay: NonNegative = Field(default=0.05, description="Decoupled weight decay of AdamW.")
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = Field(
         default=(0.9, 0.95), description="AdamW's decay rates of the first and second moment."
@@ -30,7 +30,7 @@ class TrainTable(Table):
         default="constant", description="Course of the learning rate after the warm-up."
     )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Steps over which the learning rate rises from zero (optimizer steps)."
+        default=10, description="Steps over which the learning rate rises from zero (optimizer steps)."
     )
     clip_norm: Positive = Field(
         default=1.0, description="Largest global gradient norm; longer gradients are scaled down."
