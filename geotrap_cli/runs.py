@@ -21,6 +21,7 @@ __all__ = [
     "RunFolder",
     "create_or_resume",
     "create_run",
+    "folder_name",
     "latest_run",
     "list_runs",
     "open_run",
@@ -67,12 +68,17 @@ def create_run(
         manifest: Further entries of the manifest (ids, seeds, hashes, ...).
     """
     created = datetime.now(timezone.utc)
-    safe_name = re.sub(r"[^A-Za-z0-9_.]+", "_", profile_name)
-    path = _new_folder(root, f"{created:%Y%m%dT%H%M%SZ}-{command}-{safe_name}")
+    path = _new_folder(root, folder_name(f"{created:%Y%m%dT%H%M%SZ}", command, profile_name))
     write_text(path / PROFILE, profile_toml)
     entries = {"command": command, "profile": profile_name, "created": created.isoformat(), "status": "running"}
     write_json(path / MANIFEST, entries | dict(manifest or {}))
     return RunFolder(path)
+
+
+def folder_name(time: str, command: str, profile_name: str) -> str:
+    """The name of the folder of a run that begins at ``time``."""
+    safe_name = re.sub(r"[^A-Za-z0-9_.]+", "_", profile_name)
+    return f"{time}-{command}-{safe_name}"
 
 
 def open_run(path: Path) -> RunFolder:

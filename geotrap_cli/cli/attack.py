@@ -61,7 +61,9 @@ def attack(
         options = replace(options, run=latest_run("train", options.runs_root).path)
     loaded = options.load_profile("attack", seed_table="attack")
     if options.dry_run:
-        show(options, ResolvedProfile(loaded))
+        from geotrap_cli.training.estimate import plan_attack
+
+        show(options, ResolvedProfile(loaded, plan_attack(options, loaded)))
         return
     from geotrap_cli.training.attack import run_attack
 

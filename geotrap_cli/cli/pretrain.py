@@ -27,7 +27,9 @@ def pretrain(options: CommonOptions) -> None:
     refuse_profile_on_resume(options)
     loaded = options.load_profile("pretrain", DEFAULT_PROFILE)
     if options.dry_run:
-        show(options, ResolvedProfile(loaded))
+        from geotrap_cli.training.estimate import plan_pretrain
+
+        show(options, ResolvedProfile(loaded, plan_pretrain(options, loaded)))
         return
     from geotrap_cli.training.pretrain import run_pretrain
 

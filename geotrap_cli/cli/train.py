@@ -27,7 +27,9 @@ def train(options: CommonOptions) -> None:
     refuse_profile_on_resume(options)
     loaded = options.load_profile("train")
     if options.dry_run:
-        show(options, ResolvedProfile(loaded))
+        from geotrap_cli.training.estimate import plan_defense
+
+        show(options, ResolvedProfile(loaded, plan_defense(options, loaded)))
         return
     from geotrap_cli.training.defense import run_defense
 

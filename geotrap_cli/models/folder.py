@@ -26,7 +26,7 @@ def load_folder(folder: Path) -> LGM:
     Raises:
         UsageError: When a file is missing or damaged, the config is not one of an LGM, or the tensors do not fit it.
     """
-    arch = _read_config(folder / CONFIG_NAME)
+    arch = read_architecture(folder)
     weights = _find_weights(folder)
     with torch.device("meta"):
         model = LGM(**arch.asdict())
@@ -64,7 +64,13 @@ def weights_name(variant: str | None = None) -> str:
     return f"{WEIGHTS_STEM}.{variant}.safetensors" if variant else f"{WEIGHTS_STEM}.safetensors"
 
 
-def _read_config(path: Path) -> Architecture:
+def read_architecture(folder: Path) -> Architecture:
+    """The architecture in the config of a diffusers folder.
+
+    Raises:
+        UsageError: When the config is missing, damaged, or not one of an LGM.
+    """
+    path = folder / CONFIG_NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

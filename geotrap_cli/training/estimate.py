@@ -1,0 +1,289 @@
+"""``--dry-run``: what a command would train, for how long and with how much memory, without data, weights or files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from geotrap_cli.errors import GeotrapError, UsageError
+from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.lgm.units import unit_of
+from geotrap_cli.models.loading import find_architecture, shipped_folder
+from geotrap_cli.options import CommonOptions
+from geotrap_cli.plugins import build_plugin
+from geotrap_cli.profile.load import LoadedProfile
+from geotrap_cli.profile.schema import Profile
+from geotrap_cli.runs import folder_name, resumable_run
+from geotrap_cli.training.cost import ObjectCost, count_object, measure_rate
+from geotrap_cli.training.layers import select_parameters
+from geotrap_cli.training.precision import pick_device, resolve_precision
+
+FLOAT_BYTES = 4
+#: Copies of a trained weight beside the weight itself: its gradient and the two moments of AdamW.
+TRAINED_COPIES = 3
+#: An attack run attacks the undefended and the defended weights.
+SUBJECTS = 2
+#: More units than these are summed up by block, for people.
+LISTED_UNITS = 24
+CAVEAT = (
+    "estimates: time is that of the network's passes at the speed of its heaviest layer, measured now; "
+    "rendering, data and metrics come on top"
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimisation that the command runs.
+
+    Attributes:
+        name: ``train``, ``pretrain`` or the key of an attack.
+        runs: How often it is run.
+        units: Trained parameters by unit of the generator.
+        steps: Optimizer steps of each run.
+        evaluations: Evaluations of each run.
+        flops: Floating-point operations of each run.
+        memory: Bytes of weights, gradients, moments and activations.
+    """
+
+    name: str
+    runs: int
+    units: dict[str, int]
+    steps: int
+    evaluations: int
+    flops: float
+    memory: int
+
+    @property
+    def trained(self) -> int:
+        """Number of trained parameters."""
+        return sum(self.units.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command would do.
+
+    Attributes:
+        phases: Its optimisations, in order.
+        parameters: Parameters of the generator.
+        device: Where it would compute.
+        rate: Floating-point operations a second, measured on that device.
+        output: The run folder it would write to.
+        notes: What would stop it.
+    """
+
+    phases: tuple[Phase, ...]
+    parameters: int
+    device: str
+    rate: float
+    output: str
+    notes: tuple[str, ...]
+
+    def seconds(self, phase: Phase) -> float:
+        """Estimated duration of all runs of a phase."""
+        return phase.runs * phase.flops / self.rate
+
+    def payload(self) -> dict[str, Any]:
+        """Return the plan for ``--json``."""
+        phases = [
+            {
+                "name": phase.name,
+                "runs": phase.runs,
+                "steps": phase.steps,
+                "evaluations": phase.evaluations,
+                "trained_parameters": phase.trained,
+                "units": phase.units,
+                "estimated_seconds": self.seconds(phase),
+                "estimated_memory_bytes": phase.memory,
+            }
+            for phase in self.phases
+        ]
+        return {
+            "phases": phases,
+            "parameters": self.parameters,
+            "device": self.device,
+            "output": self.output,
+            "notes": list(self.notes),
+            "caveat": CAVEAT,
+        }
+
+    def lines(self) -> list[str]:
+        """Return the plan for people."""
+        lines = [line for phase in self.phases for line in self._phase_lines(phase)]
+        lines += [f"output       {self.output}"]
+        lines += [f"note         {note}" for note in self.notes]
+        return [*lines, CAVEAT]
+
+    def _phase_lines(self, phase: Phase) -> list[str]:
+        listed = phase.units if len(phase.units) <= LISTED_UNITS else _by_block(phase.units)
+        width = max(map(len, listed))
+        times = f"{phase.runs} x " if phase.runs > 1 else ""
+        evaluations = "1 evaluation" if phase.evaluations == 1 else f"{phase.evaluations} evaluations"
+        return [
+            f"{phase.name}: trains {phase.trained:,} parameters in {len(phase.units)} units; "
+            f"the generator has {self.parameters:,}",
+            *(f"    {unit:<{width}}  {count:>12,}" for unit, count in listed.items()),
+            f"steps        {times}{phase.steps} optimizer steps, {evaluations}",
+            f"time         about {_duration(self.seconds(phase))} on {self.device}",
+            f"memory       about {_size(phase.memory)}",
+        ]
+
+
+def plan_defense(options: CommonOptions, loaded: LoadedProfile) -> Plan:
+    """Return what ``geotrap train`` would do.
+
+    Raises:
+        UsageError: A unit does not exist, or the weights' folder is no model.
+    """
+    profile, model = loaded.profile, _meta_model(loaded.profile)
+    trained = select_parameters(model, profile.layers.units, profile.layers.freeze_head)
+    cost = count_object(model, profile.model.gradient_checkpointing)
+    train, batch = profile.train, profile.train.batch_size
+    # A step sees as many target as source objects; the teacher sees the source objects.
+    step = 2 * batch * (cost.forward + cost.backward) + batch * cost.forward
+    # Both generators see held-out target and source objects.
+    audit = 2 * 2 * profile.eval.objects * cost.forward
+    memory = _memory(options, profile, model, trained, 2 * batch, cost, copies_of_all=1)
+    phase = Phase("train", 1, _by_unit(trained), train.steps, 1, train.steps * step + audit, memory)
+    return _plan("train", options, loaded, model, (phase,), cost)
+
+
+def plan_pretrain(options: CommonOptions, loaded: LoadedProfile) -> Plan:
+    """Return what ``geotrap pretrain`` would do."""
+    profile, model = loaded.profile, _meta_model(loaded.profile, weights="random")
+    trained = dict(model.named_parameters())
+    cost = count_object(model, profile.model.gradient_checkpointing)
+    train = profile.train
+    evaluations = len(range(profile.pretrain.eval_every, train.steps, profile.pretrain.eval_every)) + 1
+    flops = train.steps * train.batch_size * (cost.forward + cost.backward)
+    flops += evaluations * profile.eval.objects * cost.forward
+    memory = _memory(options, profile, model, trained, train.batch_size, cost, copies_of_all=1)
+    phase = Phase("pretrain", 1, _by_unit(trained), train.steps, evaluations, flops, memory)
+    return _plan("pretrain", options, loaded, model, (phase,), cost, weights="random")
+
+
+def plan_attack(options: CommonOptions, loaded: LoadedProfile) -> Plan:
+    """Return what ``geotrap attack`` would do.
+
+    Raises:
+        UsageError: An attack does not fit the generator.
+    """
+    profile, phases = loaded.profile, []
+    for key in profile.attack.methods:
+        model = _meta_model(profile)
+        trained = build_plugin("geotrap.attacks", key, profile.attack.options(key)).prepare(model)
+        cost = count_object(model, profile.model.gradient_checkpointing)
+        phases.append(_attack_phase(key, options, profile, model, trained, cost))
+    return _plan("attack", options, loaded, _meta_model(profile), tuple(phases), cost)
+
+
+def _attack_phase(
+    key: str,
+    options: CommonOptions,
+    profile: Profile,
+    model: LGM,
+    trained: Mapping[str, nn.Parameter],
+    cost: ObjectCost,
+) -> Phase:
+    attack, objects = profile.attack, profile.eval.objects
+    evaluations = min(attack.evaluations, attack.steps) + 1
+    flops = attack.steps * attack.batch_size * (cost.forward + cost.backward)
+    # Source objects are measured before and after.
+    flops += (evaluations + 2) * objects * cost.forward
+    memory = _memory(options, profile, model, trained, attack.batch_size, cost)
+    return Phase(key, SUBJECTS, _by_unit(trained), attack.steps, evaluations, flops, memory)
+
+
+def _plan(
+    command: str,
+    options: CommonOptions,
+    loaded: LoadedProfile,
+    model: LGM,
+    phases: tuple[Phase, ...],
+    cost: ObjectCost,
+    weights: str | None = None,
+) -> Plan:
+    device, precision = pick_device(options.device), loaded.profile.train.precision
+    if options.resume:
+        output = resumable_run(options.resume_path, command, options.runs_root).path
+    else:
+        output = options.runs_root / folder_name("<UTC time>", command, loaded.name)
+    rate = measure_rate(cost, device, precision)
+    notes = tuple(_missing_weights(loaded.profile, weights or loaded.profile.model.weights))
+    return Plan(phases, _count(model.parameters()), str(device), rate, str(output), notes)
+
+
+def _meta_model(profile: Profile, weights: str | None = None) -> LGM:
+    """The profile's generator without memory for its weights."""
+    table = profile.model
+    with torch.device("meta"):
+        model = LGM(**find_architecture(table.preset, weights or table.weights).asdict())
+    return model.fuse_head() if table.fuse_head else model
+
+
+def _memory(
+    options: CommonOptions,
+    profile: Profile,
+    model: LGM,
+    trained: Mapping[str, nn.Parameter],
+    objects: int,
+    cost: ObjectCost,
+    copies_of_all: int = 0,
+) -> int:
+    """Bytes of weights (with ``copies_of_all`` further copies), gradients, AdamW's moments and kept activations."""
+    half = resolve_precision(profile.train.precision, pick_device(options.device)) == "bf16"
+    weights = (1 + copies_of_all) * _count(model.parameters()) + TRAINED_COPIES * _count(trained.values())
+    return FLOAT_BYTES * weights + objects * cost.activations // (2 if half else 1)
+
+
+def _by_unit(parameters: Mapping[str, nn.Parameter]) -> dict[str, int]:
+    units: dict[str, int] = {}
+    for name, parameter in parameters.items():
+        unit = _unit(name)
+        units[unit] = units.get(unit, 0) + parameter.numel()
+    return units
+
+
+def _by_block(units: Mapping[str, int]) -> dict[str, int]:
+    """Sum up the units of each block of the U-Net, such as ``unet.down_blocks.0``."""
+    blocks: dict[str, list[int]] = {}
+    for unit, count in units.items():
+        parts = unit.split(".")
+        size = 3 if parts[1:] and parts[1] in ("down_blocks", "up_blocks") else 2
+        blocks.setdefault(".".join(parts[:size]), []).append(count)
+    return {f"{block} ({len(counts)})" if len(counts) > 1 else block: sum(counts) for block, counts in blocks.items()}
+
+
+def _unit(name: str) -> str:
+    try:
+        return unit_of(name)
+    except GeotrapError:
+        # An attack may train what it added outside of the generator's own units.
+        return name
+
+
+def _missing_weights(profile: Profile, weights: str) -> Iterable[str]:
+    if weights == "shipped":
+        try:
+            shipped_folder(profile.model.preset)
+        except UsageError as error:
+            yield str(error)
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = seconds / 60
+    return f"{round(minutes)} min" if minutes < 90 else f"{minutes / 60:,.1f} h"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
