@@ -7,6 +7,7 @@ from geotrap_cli import errors
 
 def test_an_error_reads_as_one_sentence_after_another() -> None:
     assert str(errors.GeotrapError("disk full", hint="Free some space")) == "disk full. Free some space"
+    assert str(errors.GeotrapError("disk full", hint="free some space.")) == "disk full. Free some space"
     assert str(errors.GeotrapError("disk full")) == "disk full"
 
 

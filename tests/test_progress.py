@@ -69,6 +69,20 @@ def test_a_terminal_gets_a_bar_that_learns_its_total() -> None:
     assert "total 0.25" in text
 
 
+def test_a_narrow_terminal_still_shows_step_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=70, no_color=True)
+    with StepProgress(console, "attack lora-undefended", 200, ("total", "alpha")) as bar:
+        began = progress.time.monotonic()
+        monkeypatch.setattr(progress.time, "monotonic", lambda: began)
+        bar.update(40, {})
+        monkeypatch.setattr(progress.time, "monotonic", lambda: began + 30)
+        bar.update(50, {"total": 0.043281, "alpha": 0.029683})
+    text = "\n".join(written(console))
+    assert "50/200" in text
+    assert "7:30 left" in text
+    assert "alpha" not in text
+
+
 def test_the_bar_stops_when_the_block_raises() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with pytest.raises(RuntimeError), StepProgress(console, "render", 10, ()) as bar:

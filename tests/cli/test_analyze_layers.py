@@ -157,7 +157,7 @@ def test_a_run_of_another_command_is_refused(analyze: Any, mini_profile: Path, t
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["--sort", "opacty"], "there is no column 'opacty'. did you mean 'opacity'?"),
+        (["--sort", "opacty"], "there is no column 'opacty'. Did you mean 'opacity'?"),
         (["--traps", "positon"], "unknown trap 'positon'"),
         (["--select", "500"], "--select 500: only"),
         (["--mode", "attack", "--sort", "position"], "there is no column 'position'"),

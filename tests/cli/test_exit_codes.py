@@ -83,6 +83,9 @@ class TestInterrupt:
         assert (done.code, done.err) == (130, "error: interrupted before the run began\n")
 
     def test_swallowed_by_a_library_it_still_counts(self, geotrap: Any, library: Any) -> None:
+        # A test run started in the background inherits an ignored SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
         def swallow() -> Any:
             with contextlib.suppress(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_an_interrupted_save_keeps_the_old_model(
     torch.nn.init.ones_(miniature.conv.bias)
 
     def full_disk(*args: object, **kwargs: object) -> None:
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("geotrap_cli.models.folder.write_tensors", full_disk)
     with pytest.raises(OSError, match="No space"):

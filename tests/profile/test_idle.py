@@ -44,6 +44,20 @@ def test_the_same_value_is_welcome_where_it_acts(overrides: tuple[str, ...], tmp
     assert load_profile(tmp_path / "resolved.toml", env={}).profile == loaded.profile
 
 
+@pytest.mark.parametrize("name", ["profile.toml", "mine.toml"])
+def test_the_profile_of_a_run_may_be_older_than_the_defaults(name: str, tmp_path: Path) -> None:
+    stated = "[data]\nkind = 'blender'\nroot = '.'\nobjects_per_category = 24\n[aggregation]\ntemperature = 9.0\n"
+    (tmp_path / name).write_text(stated)
+    (tmp_path / "manifest.json").write_text("{}")
+    if name == "mine.toml":
+        with pytest.raises(UsageError, match="2 problems"):
+            load_profile(tmp_path / name, env={})
+        return
+    assert load_profile(tmp_path / name, env={}).origins["aggregation.temperature"] == f"run {tmp_path.name}"
+    with pytest.raises(UsageError, match=r"aggregation\.temperature"):
+        load_profile(tmp_path / name, ("aggregation.temperature=8.0",), env={})
+
+
 def test_the_methods_with_a_temperature_are_those_of_the_aggregation() -> None:
     assert set(TEMPERED_METHODS) == {name for name, method in METHODS.items() if "temperature" in method.options}
 

@@ -83,6 +83,6 @@ def test_order(units: UnitParameters) -> None:
     ("typed", "meant"), [("postion", "position"), ("geo_mean", "geometric_mean"), ("units", "unit")]
 )
 def test_an_unknown_column_gives_the_closest(typed: str, meant: str) -> None:
-    with pytest.raises(UsageError, match=f"no column '{typed}'.*did you mean '{meant}'"):
+    with pytest.raises(UsageError, match=f"no column '{typed}'.*Did you mean '{meant}'"):
         check_column(typed, ["position"])
     check_column(meant, ["position"])

@@ -205,7 +205,10 @@ class TestFailures:
             patch.setattr(defense.DefenseObjective, "__call__", broken)
             assert train() == 1
         (run,) = runs()
-        assert self.failed(run, capsys) == "error: total is nan at step 5. Lower the learning rate"
+        kept = f"the checkpoint of step 3 is kept in {run / 'checkpoints' / 'last'}"
+        assert (
+            self.failed(run, capsys) == f"error: total is nan at step 5. Lower the learning rate in a new run; {kept}"
+        )
         assert checkpointed_step(run) == 3
         assert resume(str(run)) == 0
         assert weights(run) == weights(reference)
@@ -255,7 +258,7 @@ class TestFailures:
         assert train() == 1
         line = self.failed(runs()[0], capsys)
         assert line.startswith("error: No space left on device")
-        assert "free some space" in line
+        assert "Free some space" in line
         assert checkpointed_step(runs()[0]) == 3
         assert [path.name for path in (runs()[0] / "checkpoints").iterdir()] == ["last"]
 

@@ -64,7 +64,7 @@ def test_methods_that_need_a_bound_refuse_traps_without(load_mini: Load) -> None
 
 
 def test_unknown_trap() -> None:
-    with pytest.raises(UsageError, match=r"unknown trap 'positoin'.*did you mean 'position'"):
+    with pytest.raises(UsageError, match=r"unknown trap 'positoin'.*Did you mean 'position'"):
         load_trap("positoin")
 
 
