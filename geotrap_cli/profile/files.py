@@ -11,6 +11,7 @@ import tomli
 from geotrap_cli.errors import UsageError
 from geotrap_cli.plugins import suggestion
 from geotrap_cli.profile.layers import Layers, Origin
+from geotrap_cli.run_folder import MANIFEST, PROFILE
 
 SHIPPED_PACKAGE = "geotrap_cli.shipped_profiles"
 
@@ -65,7 +66,9 @@ def add_file(layers: Layers, path: Path, below: tuple[Path, ...] = ()) -> None:
     tables = read_toml(path)
     for base in _bases(tables.pop("extends", []), path):
         add_file(layers, find_profile(base, path.parent), (*below, path))
-    layers.add(tables, Origin(f"profile {path.name}", path.parent))
+    of_run = path.name == PROFILE and (path.parent / MANIFEST).is_file()
+    label = f"run {path.parent.name}" if of_run else f"profile {path.name}"
+    layers.add(tables, Origin(label, path.parent, of_run))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

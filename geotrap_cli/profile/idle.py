@@ -12,10 +12,13 @@ TEMPERED_METHODS = ("logsumexp", "pairwise")
 def check_idle(profile: Profile, problems: Problems) -> None:
     """Note every value that differs from its default and that nothing would read.
 
-    A resolved profile states every value, so that only one that differs from the default was meant to act.
+    A resolved profile states every value, so that only one that differs from the default was meant to act, and none
+    of those in the profile of a run, which may be older than the defaults.
     """
     method, temperature = profile.aggregation.method, profile.aggregation.temperature
     if method not in TEMPERED_METHODS and temperature != AggregationTable().temperature:
-        problems.add("aggregation.temperature", f"method '{method}' has no temperature; remove it")
+        problems.add_idle("aggregation.temperature", f"method '{method}' has no temperature; remove it")
     if profile.loss.perceptual == "none" and profile.loss.perceptual_weight != LossTable().perceptual_weight:
-        problems.add("loss.perceptual_weight", "loss.perceptual is 'none', so there is nothing to weigh; remove it")
+        problems.add_idle(
+            "loss.perceptual_weight", "loss.perceptual is 'none', so there is nothing to weigh; remove it"
+        )

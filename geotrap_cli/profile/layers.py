@@ -16,10 +16,17 @@ ENV_PREFIX = "GEOTRAP_"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value came from: a label for people, and the folder its relative paths start from."""
+    """Where a value came from.
+
+    Attributes:
+        label: For people.
+        folder: Where its relative paths start.
+        of_run: Whether it is the resolved profile of a run, which states every value.
+    """
 
     label: str
     folder: Path
+    of_run: bool = False
 
 
 @dataclass

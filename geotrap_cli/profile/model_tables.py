@@ -43,7 +43,9 @@ class DataTable(Table):
         default=None, description="New categories that must stay trainable; unset: those the data set proposes."
     )
     source: Names = Field(default=(), description="Categories whose quality is kept; empty: all the rest.")
-    objects_per_category: Count = Field(default=48, description="Objects of each category (objects).")
+    objects_per_category: Count | None = Field(
+        default=None, description="Objects of each category of the procedural set (objects); unset: 48."
+    )
     seed: Seed = Field(default=0, description="Seed of the objects and of the split into disjoint sets.")
     output_size: Annotated[int, Field(ge=8, le=4096)] | None = Field(
         default=None, description="Side of the supervised renders (pixels); unset: what the model was made for."

@@ -130,9 +130,8 @@ def _check_data(data: Any, problems: Problems, complete: bool) -> None:
     for name in READER_FIELDS:
         if complete and name in fields and fields[name].is_required() and name not in table:
             problems.add(f"data.{name}", f"data set '{kind}' needs it; add --set data.{name}=...")
-        # A resolved profile states every value, so that only one that differs from the default was meant to act.
-        if name not in fields and table.get(name) not in (None, DataTable.model_fields[name].default):
-            problems.add(f"data.{name}", f"data set '{kind}' does not read it; remove it")
+        if name not in fields and table.get(name) is not None:
+            problems.add_idle(f"data.{name}", f"data set '{kind}' does not read it; remove it")
 
 
 def _check_bounds(tables: Mapping[str, Any], problems: Problems) -> None:

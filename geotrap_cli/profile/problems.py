@@ -27,6 +27,12 @@ class Problems:
         origin = self.layers.origin_of(dotted)
         self.lines.append(f"{dotted}: {text} ({origin.label})" if origin else f"{dotted}: {text}")
 
+    def add_idle(self, dotted: str, text: str) -> None:
+        """Note that nothing would read the value of ``dotted``, unless it is one of the many that a run states."""
+        origin = self.layers.origin_of(dotted)
+        if not (origin and origin.of_run):
+            self.add(dotted, text)
+
     def add_unknown(self, dotted: str, known: Iterable[str]) -> None:
         """Note an unknown key: the closest key of the same table, or of any other table, is proposed."""
         table, _, name = dotted.rpartition(".")

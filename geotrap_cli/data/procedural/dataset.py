@@ -36,7 +36,7 @@ class ProceduralConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objects_per_category: int = Field(default=24, ge=1, le=10_000, description="Objects of each category.")
+    objects_per_category: int = Field(default=48, ge=1, le=10_000, description="Objects of each category.")
     seed: int = Field(
         default=0, ge=0, description="Seed of the objects; object i of a category is the same for any count."
     )
