@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 
 def shorten(metrics: Mapping[str, float], keys: tuple[str, ...]) -> str:
@@ -44,27 +45,29 @@ class StepProgress:
     def __enter__(self) -> StepProgress:
         if not self.quiet and self.console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}", style="dim"),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True), markup=False),
+                BarColumn(bar_width=12),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
+                # The first to be cut where the terminal is narrow: step and time left matter more.
+                TextColumn("{task.fields[note]}", style="dim", table_column=Column(no_wrap=True, ratio=1)),
                 console=self.console,
+                expand=True,
             )
-            self._task = self._bar.add_task(self.description, total=self.total, note="")
+            self._task = self._bar.add_task(self.description, total=self.total, note="", left="")
             self._bar.start()
         return self
 
     def update(self, step: int, metrics: Mapping[str, float], total: int | None = None) -> None:
         """Report that ``step`` steps are done, of ``total`` where that became known late."""
         self.total = self.total if total is None else total
-        note = shorten(metrics, self.shown)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, total=self.total, note=note)
-            return
         if self._first is None:
             self._first = (step, time.monotonic())
+        note = shorten(metrics, self.shown)
+        if self._bar is not None:
+            left = self._eta(step).strip()
+            self._bar.update(self._task, completed=step, total=self.total, note=note, left=left)
+            return
         if not self.quiet and (step % self.every == 0 or step == self.total):
             line = f"{self.description} {step}/{self.total}  {note}{self._eta(step)}"
             self.console.print(line.rstrip(), highlight=False, markup=False, soft_wrap=True)
