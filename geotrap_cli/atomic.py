@@ -31,7 +31,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         _replace(temporary, target)
     except OSError as error:
-        error.filename = error.filename or str(target)
+        # The user knows the target, not the temporary that the system may have named.
+        if error.filename is None or Path(error.filename) == temporary:
+            error.filename = str(target)
         raise
     finally:
         _remove(temporary)

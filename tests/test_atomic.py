@@ -53,6 +53,16 @@ class TestFiles:
         assert caught.value.errno == errno.ENOSPC
         assert names(tmp_path) == ["file"]
 
+    def test_an_error_names_the_target_and_not_the_temporary(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError) as unnamed, atomic_path(tmp_path / "file"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        with pytest.raises(OSError) as temporary, atomic_path(tmp_path / "file") as path:
+            raise OSError(errno.EACCES, "Permission denied", str(path))
+        with pytest.raises(OSError) as other, atomic_path(tmp_path / "file"):
+            raise OSError(errno.ENOENT, "No such file or directory", "elsewhere")
+        named = [caught.value.filename for caught in (unnamed, temporary, other)]
+        assert named == [str(tmp_path / "file"), str(tmp_path / "file"), "elsewhere"]
+
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [float("-inf")]}])
     def test_json_refuses_what_json_lacks(self, tmp_path: Path, value: object) -> None:
         with pytest.raises(ValueError, match="JSON"):

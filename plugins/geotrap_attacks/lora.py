@@ -12,6 +12,7 @@ from torch import nn
 from geotrap_cli.attacks import Attack, AttackConfig
 from geotrap_cli.compat import ensure_torchvision
 from geotrap_cli.errors import UsageError
+from geotrap_cli.profile.base import Names
 
 if TYPE_CHECKING:
     from geotrap_cli.models.lgm.model import LGM
@@ -26,7 +27,7 @@ class LoraConfig(AttackConfig):
     lr: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
     rank: int = Field(default=16, ge=1, description="Rank of every adapter.")
     alpha: float = Field(default=32.0, gt=0, description="Scale: an adapter adds (alpha / rank)·B·A to its weight.")
-    targets: tuple[str, ...] = Field(
+    targets: Names = Field(
         default=("qkv", "proj", "conv1", "conv2", "conv_in", "conv_out", "downsample", "upsample", "shortcut"),
         min_length=1,
         description="Last name components of the Linear and Conv2d modules that get an adapter.",

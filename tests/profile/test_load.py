@@ -30,6 +30,12 @@ def test_profile_of_a_folder_says_how_to_name_it(name: str) -> None:
     assert load_profile(name, complete=False).profile.data.root is None
 
 
+def test_lists_of_names_need_no_quotes_and_brackets_in_the_shell() -> None:
+    profile = load_profile(overrides=["data.target=knife, hammer", "attack.lora.targets=qkv,proj"], env={}).profile
+    assert profile.data.target == ("knife", "hammer")
+    assert profile.attack.options("lora")["targets"] == ["qkv", "proj"]
+
+
 def test_default_is_pos_opacity() -> None:
     loaded = load_profile()
     assert loaded.name == "pos_opacity"
