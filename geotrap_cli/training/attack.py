@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from geotrap_cli.reports.tables import records_table
 from geotrap_cli.runs import RunFolder, create_or_resume, latest_run, open_run
 from geotrap_cli.training.attack_cell import CellRunner
 from geotrap_cli.training.defense import MODEL
+from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.precision import pick_device
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
 
 CELLS = "cells"
+_ENDS = {"undefended": "began", "defended": "ended"}
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,21 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console) 
     train_run = _train_run(options)
     if not options.quiet:
         console.print(f"attacking {train_run.path}", highlight=False, soft_wrap=True)
+    subjects = dict(zip(SUBJECTS, (None, str(train_run.path / MODEL)), strict=True))
+    hashes = {name: weights_hash(open_model(profile, device, weights)) for name, weights in subjects.items()}
+    _check_pair(hashes, train_run)
+    undefended = open_model(profile, device)
+    bench = open_workbench(profile, device, undefended)
+    _check_unseen(bench, train_run)
     with create_or_resume("attack", options, loaded) as run:
         run.record(train_run=str(train_run.path.resolve()))
-        subjects = dict(zip(SUBJECTS, (None, str(train_run.path / MODEL)), strict=True))
-        first = open_model(profile, device)
-        bench = open_workbench(profile, device, first)
-        _check_unseen(bench, train_run)
-        run.record(splits=bench.splits.as_dict(), data=bench.dataset.fingerprint())
+        record_inputs(run, bench, undefended)
         ids = [
             *bench.splits.attack_target,
             *bench.draw(bench.splits.eval_target),
             *bench.draw(bench.splits.source_eval),
         ]
         prepare_views(bench, ids, console, options.quiet)
-        hashes = {name: weights_hash(open_model(profile, device, weights)) for name, weights in subjects.items()}
         scorer = available_lpips(profile.loss.lpips_trunk)
         scorer = None if scorer is None else scorer.to(device)
         cells = [
@@ -104,6 +108,19 @@ def _train_run(options: CommonOptions) -> RunFolder:
     if run.status != "finished":
         raise UsageError(f"{run.path} is {run.status}", "Finish it with geotrap train --resume")
     return run
+
+
+def _check_pair(hashes: Mapping[str, str], train_run: RunFolder) -> None:
+    """Refuse weights that are not the two ends of the defense: their attacks could not be compared.
+
+    Raises:
+        UsageError: The undefended or the defended weights are others than the train run's manifest tells.
+    """
+    made = dict(zip(SUBJECTS, (train_run.manifest.get(name) for name in ("weights", "defended")), strict=True))
+    for name, digest in hashes.items():
+        if digest != made[name]:
+            what = f"the {name} weights are not those with which {train_run.path} {_ENDS[name]}"
+            raise UsageError(what, "Bring them back, or train again with geotrap train")
 
 
 def _check_unseen(bench: Workbench, train_run: RunFolder) -> None:

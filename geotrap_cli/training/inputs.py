@@ -5,12 +5,13 @@ from __future__ import annotations
 from geotrap_cli.errors import UsageError
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.models.tensors import weights_hash
+from geotrap_cli.provenance import record_environment
 from geotrap_cli.run_folder import RunFolder
 from geotrap_cli.training.workbench import Workbench
 
 
 def record_inputs(run: RunFolder, bench: Workbench, model: LGM) -> None:
-    """Write the splits and the content hashes of data and undefended weights into the manifest.
+    """Write the splits, the hardware and the content hashes of data and undefended weights into the manifest.
 
     Raises:
         UsageError: The run was resumed and finds other data or weights than it began with.
@@ -25,4 +26,4 @@ def record_inputs(run: RunFolder, bench: Workbench, model: LGM) -> None:
     if changed:
         what = f"the {' and '.join(changed)} of {run.path} are not those it began with"
         raise UsageError(what, "Bring them back, or start a new run")
-    run.record(**facts)
+    run.record(**facts, device=str(bench.device), environment=record_environment(str(bench.device)))

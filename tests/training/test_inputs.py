@@ -24,6 +24,7 @@ def test_the_manifest_tells_what_went_in(open_mini: Callable[..., Any], run: Run
     assert run.manifest["splits"] == opened.bench.splits.as_dict()
     assert run.manifest["data"] == opened.bench.dataset.fingerprint()
     assert len(run.manifest["weights"]) == 64
+    assert run.manifest["device"] == run.manifest["environment"]["device"] == "cpu"
     record_inputs(run, opened.bench, opened.model)
 
 
