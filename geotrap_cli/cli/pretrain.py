@@ -14,7 +14,7 @@ EPILOG = epilog(
     "geotrap pretrain",
     "geotrap pretrain --profile mine.toml --device cuda:0",
     "geotrap pretrain --resume",
-    next_step="geotrap train --set model.weights=runs/.../weights",
+    next_step="geotrap train --set model.weights=runs/.../model",
 )
 
 
