@@ -92,7 +92,10 @@ def test_backward_ends_where_nothing_before_is_trained(meta: Make) -> None:
     assert cost.activations < 0.2 * count_object(meta(), False).activations
 
 
-@pytest.mark.parametrize("overrides", [{}, {"down_attention": (True, True), "num_heads": 4}])
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"down_attention": (True, True), "num_heads": 4}, {"down_channels": (64, 64), "up_channels": (64, 64)}],
+)
 def test_activations_are_what_autograd_keeps(make_micro: Make, overrides: dict[str, Any], meta: Make) -> None:
     real = kept_by_autograd(make_micro(**overrides))
     assert count_object(meta(**overrides), False).activations == pytest.approx(real, rel=0.05)

@@ -10,10 +10,26 @@ from torch import nn
 
 from geotrap_cli.training.optimizer_state import load_optimizer, save_optimizer
 
+
+class Slowing(torch.optim.Optimizer):
+    """Counts its steps in a plain number, as some optimizers do, and slows down with them."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 0.1})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for parameter in self.param_groups[0]["params"]:
+            state = self.state[parameter]
+            state["count"] = state.get("count", 0) + 1
+            parameter -= self.param_groups[0]["lr"] / state["count"] * parameter.grad
+
+
 MAKERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adamw": lambda p: torch.optim.AdamW(p, lr=1e-2, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
     "amsgrad": lambda p: torch.optim.AdamW(p, lr=1e-2, amsgrad=True),
     "sgd": lambda p: torch.optim.SGD(p, lr=1e-2),
+    "slowing": Slowing,
     "momentum": lambda p: torch.optim.SGD(p, lr=1e-2, momentum=0.9, nesterov=True),
 }
 

@@ -40,7 +40,11 @@ def run_pretrain(root: Path, profile: Path, *arguments: str) -> tuple[int, Path]
 
 
 def test_a_run_and_its_continuation(
-    small_random: None, mini_profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_random: None,
+    make_micro: Callable[..., Any],
+    mini_profile: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     code, whole = run_pretrain(tmp_path / "whole", mini_profile)
     assert code == 0
@@ -55,6 +59,8 @@ def test_a_run_and_its_continuation(
     released = load_file(whole / "model" / WEIGHTS)
     assert all(torch.equal(released[name], saved[f"ema.{name}"]) for name in released)
     assert not all(torch.equal(released[name], saved[name]) for name in released)
+    first = make_micro(0).state_dict()
+    assert not any(torch.equal(released[name], first[name]) for name in released)
 
     call = PretrainObjective.__call__
 

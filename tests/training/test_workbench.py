@@ -70,8 +70,9 @@ class TestData:
 
 
 class TestDraw:
-    def test_at_most_so_many_spread_over_the_categories(self, open_mini: Callable[..., Any]) -> None:
-        bench = open_mini("eval.objects=4").bench
+    @pytest.mark.parametrize("seed", range(3))
+    def test_at_most_so_many_spread_over_the_categories(self, open_mini: Callable[..., Any], seed: int) -> None:
+        bench = open_mini("eval.objects=4", f"data.seed={seed}").bench
         ids = [f"{name}/{name}_{i:04d}" for name in ("knife", "hammer", "crate") for i in range(6)]
         drawn = bench.draw(ids)
         assert len(set(drawn)) == 4
