@@ -16,6 +16,8 @@ _OS_HINTS = {
     errno.EDQUOT: "free some space, or choose another disk with --runs or GEOTRAP_CACHE",
     errno.EACCES: "check the permissions, or choose another folder with --runs or GEOTRAP_CACHE",
     errno.EROFS: "choose another folder with --runs or GEOTRAP_CACHE",
+    errno.ENOTDIR: "a file stands where a folder is needed: choose another folder",
+    errno.EISDIR: "a folder stands where a file is needed: choose another name",
 }
 
 

@@ -203,8 +203,8 @@ def _read_trunk(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"the LPIPS trunk {path} is not a state dict ({reason})", hint=_TRUNK_HINT) from error
+        # torch's own text advises to load the file without restrictions, which would let it run code.
+        raise UsageError(f"the LPIPS trunk {path} is damaged, or not a state dict", hint=_TRUNK_HINT) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UsageError(f"the LPIPS trunk {path} is not a state dict", hint=_TRUNK_HINT)
     return dict(state)

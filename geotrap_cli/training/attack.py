@@ -104,7 +104,7 @@ def _train_run(options: CommonOptions) -> RunFolder:
         return open_run(Path(resumable_run(options.resume_path, "attack", options.runs_root).manifest["train_run"]))
     run = open_run(options.run) if options.run else latest_run("train", options.runs_root)
     if run.command != "train":
-        raise UsageError(f"{run.path} is a {run.command} run", "Name a run of geotrap train")
+        raise UsageError(f"{run.path} is a run of `geotrap {run.command}`", "Name a run of `geotrap train`")
     if run.status != "finished":
         raise UsageError(f"{run.path} is {run.status}", "Finish it with geotrap train --resume")
     return run

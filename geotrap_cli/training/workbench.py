@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from geotrap_cli.data.views import ViewSampler
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.perceptual import perceptual_term
 from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.lgm.presets import preset as find_preset
 from geotrap_cli.models.loading import load_generator
 from geotrap_cli.plugins import load_plugin
-from geotrap_cli.profile.schema import Profile
+from geotrap_cli.profile.schema import ModelTable, Profile
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.training.losses import ReconstructionLoss
 
@@ -97,11 +98,27 @@ def open_model(profile: Profile, device: torch.device, weights: str | None = Non
         # Every command that asks for the profile's random weights means the same ones.
         torch.manual_seed(profile.train.seed)
     model = load_generator(profile.model.preset, weights, device=device)
+    _check_preset(profile, model)
     if profile.model.fuse_head:
         model.fuse_head()
     if profile.model.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model
+
+
+def _check_preset(profile: Profile, model: LGM) -> None:
+    """A diffusers folder brings its own size, so a preset that says otherwise would not act."""
+    stated = profile.model.preset
+    size = {name: value for name, value in asdict(find_preset(stated)).items() if name != "fused_head"}
+    if stated != ModelTable().preset and any(
+        _plain(model.config[name]) != _plain(value) for name, value in size.items()
+    ):
+        what = f"model.preset is {stated}, but {profile.model.weights} holds a generator of another size"
+        raise UsageError(what, "Leave model.preset out: a folder brings its own")
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def open_workbench(profile: Profile, device: torch.device, model: LGM) -> Workbench:

@@ -268,6 +268,9 @@ class TestWeights:
         assert not (here / "runs").exists()
         assert not (here / "unpickled").exists()
 
+    def test_a_preset_that_the_folder_does_not_have(self, train: Any) -> None:
+        refused(train("--set", "model.preset=big"), 2, "model.preset is big, but", "Leave model.preset out")
+
     def test_formats_that_can_run_code_are_not_opened(self, train: Any, here: Path) -> None:
         (here / "model.pth").write_bytes(pickle.dumps(Intruder()))
         refused(train("--set", "model.weights=model.pth"), 2, "model.pth are not a .safetensors file", "run code")

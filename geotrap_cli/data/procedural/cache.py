@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -85,12 +86,18 @@ class RenderCache:
                 self._make(id)
                 report(done, len(missing))
             return
+        # A folder that cannot be made is better told before an hour of rendering.
+        self.folder.mkdir(parents=True, exist_ok=True)
         # Spawned, not forked: the caller may hold threads (torch, numba) that a fork would leave broken.
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
+        try:
             jobs = [pool.submit(_make_file, self, id) for id in missing]
             for done, job in enumerate(as_completed(jobs), start=1):
                 job.result()
                 report(done, len(missing))
+        finally:
+            # After an error or an interrupt nobody needs the rest.
+            pool.shutdown(cancel_futures=True)
 
     def _read(self, id: str) -> Rendered | None:
         try:
@@ -111,6 +118,11 @@ class RenderCache:
 
 def _silent(done: int, total: int) -> None:
     del done, total
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; the parent alone says what happened."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _make_file(cache: RenderCache, id: str) -> None:

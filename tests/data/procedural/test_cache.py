@@ -76,6 +76,16 @@ def test_prepare_makes_what_is_missing_in_a_pool(cache: RenderCache) -> None:
     assert all(cache.path(id).is_file() for id in IDS)
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_rendered(
+    cache: RenderCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.root.parent.mkdir(parents=True, exist_ok=True)
+    cache.root.write_text("a file")
+    monkeypatch.setattr(cache_module, "ProcessPoolExecutor", None)
+    with pytest.raises(NotADirectoryError):
+        cache.prepare(IDS, workers=2)
+
+
 def test_seed_and_size_have_their_own_folders(tmp_path: Path) -> None:
     folders = {RenderCache(tmp_path, seed, size).folder for seed in (0, 1) for size in (32, 64)}
     assert len(folders) == 4
