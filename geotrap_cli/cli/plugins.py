@@ -38,14 +38,13 @@ class PluginList:
 
     def render(self, console: Console) -> None:
         """One row a plug-in."""
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table("key", "group", "package", "version", "what it does", box=None, header_style="bold")
         for plugin in self.plugins:
-            broken = f"[red]broken:[/red] {plugin.error}"
-            table.add_row(
-                plugin.key, plugin.group, plugin.package, plugin.version, broken if plugin.error else plugin.summary
-            )
+            what = f"[red]broken:[/red] {escape(plugin.error)}" if plugin.error else escape(plugin.summary)
+            table.add_row(*map(escape, (plugin.key, plugin.group, plugin.package, plugin.version)), what)
         console.print(table)
 
 

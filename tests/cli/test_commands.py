@@ -107,6 +107,15 @@ class TestPlugins:
         row = next(line.split() for line in shown if "geotrap.traps" in line and "position" in line)
         assert row[:3] == ["position", "geotrap.traps", "geotrap"]
 
+    def test_text_of_a_plug_in_is_no_markup(self, geotrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        from geotrap_cli import plugins
+
+        found = [plugins.PluginInfo("mine", "geotrap.traps", "pack[age]", "1.0", "of [B, N] and [/x]", None)]
+        monkeypatch.setattr(plugins, "list_plugins", lambda group: found)
+        assert "of [B, N] and [/x]" in geotrap("plugins").out
+        found[0] = plugins.PluginInfo("mine", "geotrap.traps", "pack", "1.0", "", "ImportError: [/y]")
+        assert "broken: ImportError: [/y]" in geotrap("plugins").out
+
     def test_json_of_one_group(self, geotrap: Any) -> None:
         rows = geotrap("plugins", "attacks", "--json").document["plugins"]
         assert {row["group"] for row in rows} == {"geotrap.attacks"}
