@@ -111,7 +111,7 @@ class TestPlugins:
         from geotrap_cli import plugins
 
         found = [plugins.PluginInfo("mine", "geotrap.traps", "pack[age]", "1.0", "of [B, N] and [/x]", None)]
-        monkeypatch.setattr(plugins, "list_plugins", lambda group: found)
+        monkeypatch.setattr(plugins, "list_plugins", lambda _: found)
         assert "of [B, N] and [/x]" in geotrap("plugins").out
         found[0] = plugins.PluginInfo("mine", "geotrap.traps", "pack", "1.0", "", "ImportError: [/y]")
         assert "broken: ImportError: [/y]" in geotrap("plugins").out
