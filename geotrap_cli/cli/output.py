@@ -19,12 +19,15 @@ PIPE_WIDTH = 160
 
 
 def make_console(stderr: bool = False) -> Console:
-    """A console for stdout or stderr; without colour when piped or when NO_COLOR is set."""
+    """A console for stdout or stderr; without colour when piped or when NO_COLOR is set.
+
+    Texts are printed as they are: paths and messages may hold the brackets of rich's markup.
+    """
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, soft_wrap=False)
 
 
 def show(options: CommonOptions, result: CommandResult) -> None:

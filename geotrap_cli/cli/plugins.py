@@ -38,13 +38,13 @@ class PluginList:
 
     def render(self, console: Console) -> None:
         """One row a plug-in."""
-        from rich.markup import escape
         from rich.table import Table
+        from rich.text import Text
 
         table = Table("key", "group", "package", "version", "what it does", box=None, header_style="bold")
         for plugin in self.plugins:
-            what = f"[red]broken:[/red] {escape(plugin.error)}" if plugin.error else escape(plugin.summary)
-            table.add_row(*map(escape, (plugin.key, plugin.group, plugin.package, plugin.version)), what)
+            what = Text.assemble(("broken:", "red"), f" {plugin.error}") if plugin.error else Text(plugin.summary)
+            table.add_row(plugin.key, plugin.group, plugin.package, plugin.version, what)
         console.print(table)
 
 

@@ -66,7 +66,7 @@ class Note:
 
     def render(self, console: Console) -> None:
         """The sentence."""
-        console.print(self.text, markup=False, soft_wrap=True)
+        console.print(self.text, soft_wrap=True)
 
 
 @app.command("list", epilog=EPILOG, context_settings=HELP)

@@ -37,14 +37,15 @@ class RunList:
     def render(self, console: Console) -> None:
         """One row a run, or what to do when there is none."""
         from rich.table import Table
+        from rich.text import Text
 
         if not self.rows:
-            console.print(f"no runs in {self.root}; make one with `geotrap train`", markup=False)
+            console.print(f"no runs in {self.root}; make one with `geotrap train`")
             return
         table = Table("run", "command", "profile", "status", "age", box=None, header_style="bold")
         now = datetime.now(timezone.utc)
         for row in self.rows:
-            status = f"[{_COLOURS.get(row['status'], 'red')}]{row['status']}"
+            status = Text(row["status"], style=_COLOURS.get(row["status"], "red"))
             age = describe_age(now - datetime.fromisoformat(row["created"]))
             table.add_row(row["run"], row["command"], row["profile"], status, age)
         console.print(table)

@@ -64,7 +64,7 @@ class Result:
         return {"answer": 42}
 
     def render(self, console: Any) -> None:
-        console.print("[bold]the answer[/bold] is 42")
+        console.print("the answer is 42")
 
 
 @dataclass

@@ -133,6 +133,9 @@ class TestRuns:
         (row,) = geotrap("--runs", str(trained.parent), "runs", "--json").document["runs"]
         assert (row["run"], row["path"], row["status"]) == (trained.name, str(trained), "finished")
 
+    def test_a_path_is_no_markup(self, geotrap: Any) -> None:
+        assert geotrap("runs", "--runs", "my[bold]runs[/x]").out.startswith("no runs in my[bold]runs[/x];")
+
     @pytest.mark.parametrize(
         ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "1 h"), (172800, "2 d"), (-5, "0 s")]
     )
