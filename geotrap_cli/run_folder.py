@@ -185,7 +185,8 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UsageError(f"{where} is not JSON: {error}") from error
+        hint = "restore it, or move the folder it is in away"
+        raise UsageError(f"{where} is not JSON: {error}", hint=hint) from error
     if not isinstance(value, dict):
         raise UsageError(f"{where} holds no JSON object")
     return value
