@@ -21,9 +21,10 @@ from geotrap_cli.training.precision import autocast
 
 #: What gradient checkpointing runs again instead of keeping it.
 CHECKPOINTED = (ResnetBlock, MVAttention)
-#: A timed pass through a layer that takes longer than this is long enough (seconds).
-TIMED_SECONDS = 0.04
-TIMED_PASSES = 4
+#: A timed pass through a layer says something about its speed from this duration and this much work on: a small one
+#: on a busy machine takes as long as its threads wait for each other.
+TIMED_SECONDS, TIMED_FLOPS = 0.04, 5e8
+TIMED_PASSES = 3
 #: Where the first pass takes this long, it is not repeated (seconds).
 PATIENCE_SECONDS = 1.5
 
@@ -148,10 +149,11 @@ def measure_rate(cost: ObjectCost, device: torch.device, precision: str) -> floa
         images = torch.randn(count, channels, crop, crop, device=device)
         # The first pass also pays for setting up, and others may share the machine: the best of a few counts.
         seconds = _time_pass(block, images, precision)
-        for _ in range(TIMED_PASSES if seconds < PATIENCE_SECONDS else 0):
+        for _ in range(TIMED_PASSES - 1 if seconds < PATIENCE_SECONDS else 0):
             seconds = min(seconds, _time_pass(block, images, precision))
-        rate = per_pixel * count * crop**2 / seconds
-        if seconds > TIMED_SECONDS:
+        flops = per_pixel * count * crop**2
+        rate = flops / seconds
+        if seconds > PATIENCE_SECONDS or (seconds > TIMED_SECONDS and flops > TIMED_FLOPS):
             break
     return rate
 
