@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
 
 from geotrap_cli.atomic import atomic_path
 from geotrap_cli.attacks import Attack
@@ -19,6 +18,7 @@ from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.gaussians import activate
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.progress import StepProgress
+from geotrap_cli.tensor_files import write_tensors
 from geotrap_cli.training.health import HealthRecorder
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.losses import with_total
@@ -184,4 +184,4 @@ def to_bytes(images: torch.Tensor) -> torch.Tensor:
 def save_pictures(pictures: dict[str, torch.Tensor], path: Path) -> None:
     """Write uint8 pictures by name, atomically."""
     with atomic_path(path) as temporary:
-        save_file(pictures, temporary)
+        write_tensors(temporary, pictures)
