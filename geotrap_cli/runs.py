@@ -99,7 +99,9 @@ def resumable_run(path: Path | None, command: str, root: Path) -> RunFolder:
         UsageError: There is none, it is of another command, or it is finished.
     """
     if path is None:
-        unfinished = [run for run in list_runs(root) if run.command == command and run.status != "finished"]
+        # One that another process still writes is not there to be taken over.
+        ended = {"failed", "interrupted"}
+        unfinished = [run for run in list_runs(root) if run.command == command and run.status in ended]
         if not unfinished:
             raise UsageError(f"no unfinished {command} run in {root}", hint=f"start one with `geotrap {command}`")
         return unfinished[0]

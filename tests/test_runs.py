@@ -223,6 +223,11 @@ class TestResume:
         with pytest.raises(UsageError, match="is a run of `geotrap attack`"):
             resumable_run(run.path, "train", tmp_path)
 
+    def test_a_run_that_is_being_written_is_left_alone(self, tmp_path: Path) -> None:
+        waiting = create_run("train", "p", "", tmp_path)
+        with create_run("train", "p", "", tmp_path):
+            assert resumable_run(None, "train", tmp_path).path == waiting.path
+
     def test_options_create_then_resume_the_same_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         options = CommonOptions(runs=tmp_path, overrides=("train.steps=3",), seed=5)
         loaded = options.load_profile("train")
