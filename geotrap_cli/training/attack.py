@@ -11,7 +11,7 @@ from rich.console import Console
 
 from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import UsageError
-from geotrap_cli.evaluation.cells import SUBJECTS, Cell, has_cell, read_cell, write_cell
+from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED, Cell, has_cell, read_cell, write_cell
 from geotrap_cli.evaluation.perceptual import LpipsTerm, available_lpips
 from geotrap_cli.models.loading import weights_hash
 from geotrap_cli.options import CommonOptions
@@ -64,10 +64,14 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console) 
     train_run = _train_run(options)
     if not options.quiet:
         console.print(f"attacking {train_run.path}", highlight=False, soft_wrap=True)
-    subjects = dict(zip(SUBJECTS, (None, str(train_run.path / MODEL)), strict=True))
-    hashes = {name: weights_hash(open_model(profile, device, weights)) for name, weights in subjects.items()}
-    _check_pair(hashes, train_run)
+    released = str(train_run.path / MODEL)
+    subjects = {UNDEFENDED: None, DEFENDED: released}
     undefended = open_model(profile, device)
+    hashes = {
+        UNDEFENDED: weights_hash(undefended),
+        DEFENDED: weights_hash(open_model(profile, device, released)),
+    }
+    _check_pair(hashes, train_run)
     bench = open_workbench(profile, device, undefended)
     _check_unseen(bench, train_run)
     with create_or_resume("attack", options, loaded) as run:
@@ -116,7 +120,8 @@ def _check_pair(hashes: Mapping[str, str], train_run: RunFolder) -> None:
     Raises:
         UsageError: The undefended or the defended weights are others than the train run's manifest tells.
     """
-    made = dict(zip(SUBJECTS, (train_run.manifest.get(name) for name in ("weights", "defended")), strict=True))
+    manifest = train_run.manifest
+    made = {UNDEFENDED: manifest.get("weights"), DEFENDED: manifest.get("defended")}
     for name, digest in hashes.items():
         if digest != made[name]:
             what = f"the {name} weights are not those with which {train_run.path} {_ENDS[name]}"
