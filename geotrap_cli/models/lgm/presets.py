@@ -16,7 +16,7 @@ PRESETS: Final[dict[str, Architecture]] = {
     "nano": Architecture(
         down_channels=(16, 32, 48, 64, 96, 96),
         up_channels=(96, 96, 64, 48, 32),
-        norm_groups=16,
+        norm_groups=4,
         num_heads=4,
         input_size=64,
         splat_size=32,
