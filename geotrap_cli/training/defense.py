@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from geotrap_cli.gaussians import activate
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.models.loading import save_generator, weights_hash
 from geotrap_cli.options import CommonOptions
@@ -20,11 +19,11 @@ from geotrap_cli.reports.tables import records_table
 from geotrap_cli.runs import RunFolder, create_or_resume
 from geotrap_cli.training.audit import TrapDepths, measure_depths
 from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.defense_objective import DefenseObjective
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
-from geotrap_cli.training.precision import autocast, pick_device
-from geotrap_cli.training.retention import distillation
+from geotrap_cli.training.precision import pick_device
 from geotrap_cli.training.schedules import make_schedule
 from geotrap_cli.training.trap_set import TrapSet
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
@@ -61,40 +60,6 @@ class DefenseResult:
         console.print(records_table(title, [depth.record() for depth in self.depths], caption))
         console.print(f"\ndefended weights: {self.run / MODEL}", soft_wrap=True)
         console.print("next: geotrap attack --lora", highlight=False)
-
-
-class DefenseObjective:
-    """p·λ_distill·distillation(source) + (1 − p)·λ_trap·A(traps on target), with p = ``train.source_ratio``.
-
-    Args:
-        bench: Data and settings.
-        model: The generator that is trained.
-        teacher: The undefended generator.
-        traps: The traps and their aggregation.
-    """
-
-    def __init__(self, bench: Workbench, model: LGM, teacher: LGM, traps: TrapSet) -> None:
-        self.bench, self.model, self.teacher, self.traps = bench, model, teacher.eval().requires_grad_(False), traps
-        seed = bench.profile.train.seed
-        self.target = bench.sampler(bench.splits.defense_target, 0, seed)
-        self.source = bench.sampler(bench.splits.source_train, 0, seed)
-
-    def __call__(self, step: int) -> dict[str, torch.Tensor]:
-        """Return the named loss terms of one step; the traps' own values are reported unweighted."""
-        train, retain, device = self.bench.profile.train, self.bench.profile.retain, self.bench.device
-        target = self.target.batch(step, train.batch_size).to(device).images
-        source = self.source.batch(step, train.batch_size).to(device).images
-        with autocast(train.precision, device):
-            raw = self.model(torch.cat([target, source]))
-            with torch.no_grad():
-                taught = self.teacher(source)
-        gaussians = activate(raw)
-        count = len(target)
-        losses = self.traps.losses(gaussians[:count])
-        distill = distillation(gaussians[count:], activate(taught), retain.power)
-        ratio = train.source_ratio
-        total = ratio * retain.weight * distill + (1 - ratio) * train.trap_weight * self.traps.aggregate(losses).mean()
-        return {**{f"{key}_static": loss.mean() for key, loss in losses.items()}, "distill": distill, "total": total}
 
 
 def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console) -> DefenseResult:

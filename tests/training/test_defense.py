@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from geotrap_cli.training.defense import DefenseObjective
+from geotrap_cli.training.defense_objective import DefenseObjective
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.retention import distillation
 from geotrap_cli.training.trap_set import TrapSet
