@@ -7,18 +7,19 @@ scores may be compared object by object.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from geotrap_cli.data.base import ObjectDataset, ObjectRecord
+from geotrap_cli.data.base import ObjectDataset
 from geotrap_cli.data.views import ViewBatch, evaluation_batches
 from geotrap_cli.errors import GeotrapError, NonFiniteError
 from geotrap_cli.evaluation import metrics
 from geotrap_cli.evaluation.bootstrap import group_means
+from geotrap_cli.evaluation.clouds import Points, cloud_metrics, visible_points
 from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.models.base import Generator
@@ -110,11 +111,12 @@ def evaluate(
     device: torch.device | str = "cpu",
     keep_renders: int = 0,
     scorer: LpipsTerm | None = None,
+    references: Mapping[str, Points] | None = None,
 ) -> Evaluation:
     """Score ``model`` on the objects ``ids`` without gradients; its training mode is restored.
 
-    Metrics: ``foreground_psnr``, ``psnr``, ``ssim``, ``alpha_iou``, ``white_foreground_psnr`` (the floor), and, when a
-    scorer is given, the one it is called after.
+    Metrics: ``foreground_psnr``, ``psnr``, ``ssim``, ``alpha_iou``, ``white_foreground_psnr`` (the floor); with a scorer
+    also the one it is called after, with references also ``chamfer`` and ``fscore``.
 
     Args:
         model: The generator, on ``device``.
@@ -124,6 +126,7 @@ def evaluate(
         device: Where to compute.
         keep_renders: Number of objects, from the first, whose renders are kept.
         scorer: LPIPS, on ``device``.
+        references: What :func:`reference_clouds` gave for these objects and settings.
 
     Raises:
         UsageError: No ids, an unknown id, or an object with too few views.
@@ -134,14 +137,41 @@ def evaluate(
     result = Evaluation([])
     with torch.no_grad(), evaluation_mode(model):
         for batch in _batches(dataset, ids, settings):
-            truth, rendered = _render(model, batch, settings, device)
+            batch = batch.to(device)
+            gaussians = _reconstruct(model, batch, settings)
+            truth, rendered = Rendered(batch.rgb, batch.alpha), render(gaussians, batch.cameras)
             per_view = _per_view_metrics(rendered, truth, scorer)
+            shapes = _shape_metrics(gaussians, batch.ids, references)
             for index, id in enumerate(batch.ids):
-                result.scores.append(_object_score(records[id], {k: v[index] for k, v in per_view.items()}))
+                pictures = _view_means(id, {name: values[index] for name, values in per_view.items()})
+                record = records[id]
+                result.scores.append(ObjectScore(id, record.group, record.category, {**pictures, **shapes[index]}))
                 if len(result.renders) < keep_renders:
-                    pictures = (rendered.rgb, rendered.alpha, truth.rgb, truth.alpha)
-                    result.renders[id] = ObjectRenders(*(picture[index].cpu() for picture in pictures))
+                    kept = (rendered.rgb, rendered.alpha, truth.rgb, truth.alpha)
+                    result.renders[id] = ObjectRenders(*(picture[index].cpu() for picture in kept))
     return result
+
+
+def reference_clouds(
+    model: Generator,
+    dataset: ObjectDataset,
+    ids: Sequence[str],
+    settings: EvaluationSettings,
+    *,
+    device: torch.device | str = "cpu",
+) -> dict[str, Points]:
+    """Return the visible points of what ``model`` reconstructs of each object, from the views that scores use.
+
+    Raises:
+        UsageError: No ids, an unknown id, or an object with too few views.
+        NonFiniteError: The model gave NaN or infinite Gaussians for an object.
+    """
+    clouds: dict[str, Points] = {}
+    with torch.no_grad(), evaluation_mode(model):
+        for batch in _batches(dataset, ids, settings):
+            points = visible_points(_reconstruct(model, batch.to(device), settings))
+            clouds |= dict(zip(batch.ids, points, strict=True))
+    return clouds
 
 
 @contextlib.contextmanager
@@ -170,16 +200,11 @@ def _batches(dataset: ObjectDataset, ids: Sequence[str], settings: EvaluationSet
     )
 
 
-def _render(
-    model: Generator, batch: ViewBatch, settings: EvaluationSettings, device: torch.device | str
-) -> tuple[Rendered, Rendered]:
-    """Return the ground truth and the model's pictures of a batch, both on ``device``."""
-    batch = batch.to(device)
-    kind = torch.device(device).type
-    with torch.autocast(kind, dtype=settings.autocast, enabled=settings.autocast is not None):
+def _reconstruct(model: Generator, batch: ViewBatch, settings: EvaluationSettings) -> GaussianBatch:
+    with torch.autocast(batch.images.device.type, dtype=settings.autocast, enabled=settings.autocast is not None):
         gaussians = model.forward_gaussians(batch.images)
     _check_finite(gaussians, batch.ids)
-    return Rendered(batch.rgb, batch.alpha), render(gaussians, batch.cameras)
+    return gaussians
 
 
 def _check_finite(gaussians: GaussianBatch, ids: Sequence[str]) -> None:
@@ -205,11 +230,18 @@ def _per_view_metrics(rendered: Rendered, truth: Rendered, scorer: LpipsTerm | N
     return values
 
 
-def _object_score(record: ObjectRecord, per_view: dict[str, Tensor]) -> ObjectScore:
+def _shape_metrics(
+    gaussians: GaussianBatch, ids: Sequence[str], references: Mapping[str, Points] | None
+) -> list[dict[str, float]]:
+    if references is None:
+        return [{} for _ in ids]
+    return [cloud_metrics(points, references[id]) for id, points in zip(ids, visible_points(gaussians), strict=True)]
+
+
+def _view_means(id: str, per_view: dict[str, Tensor]) -> dict[str, float]:
     if per_view[FLOOR].isnan().all():
         raise GeotrapError(
-            f"object {record.id!r} is invisible in all {len(per_view[FLOOR])} evaluated views",
+            f"object {id!r} is invisible in all {len(per_view[FLOOR])} evaluated views",
             hint="Check its alpha channel, or leave the object out",
         )
-    means = {name: metrics.defined_mean(values) for name, values in per_view.items()}
-    return ObjectScore(record.id, record.group, record.category, means)
+    return {name: metrics.defined_mean(values) for name, values in per_view.items()}

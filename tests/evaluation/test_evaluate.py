@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from geotrap_cli.cameras import Cameras, intrinsics_from_fov, orbit_viewmats
 from geotrap_cli.data.base import ObjectRecord, PosedViews
 from geotrap_cli.errors import GeotrapError, NonFiniteError, UsageError
-from geotrap_cli.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
+from geotrap_cli.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate, reference_clouds
 from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.gaussians import GaussianBatch, activate
 from geotrap_cli.render import render
@@ -207,3 +207,13 @@ def test_autocast_reaches_the_network_and_not_the_renders() -> None:
     assert result.renders["a"].rgb.dtype is torch.float32
     evaluate(model, Balls(), ["a"], SETTINGS)
     assert model.formats[-1] is torch.float32
+
+
+def test_shape_is_compared_with_the_reference_of_the_same_object() -> None:
+    references = reference_clouds(Painter(), Balls(), ["a", "b"], SETTINGS)  # type: ignore[arg-type]
+    for item in score(Painter("black"), ids=("a", "b"), references=references).scores:
+        # Another colour, the same shape.
+        assert (item.metrics["chamfer"], item.metrics["fscore"]) == (0.0, 1.0)
+    for item in score(Painter("blank"), ids=("a", "b"), references=references).scores:
+        assert (item.metrics["chamfer"], item.metrics["fscore"]) == (math.inf, 0.0)
+    assert "chamfer" not in score(Painter(), ids=("a",)).scores[0].metrics
