@@ -1,8 +1,10 @@
-"""What an attack is: which parameters it trains, with which optimizer and extra terms. The loop is shared."""
+"""What an attack is: what it edits and trains, on which data, with which optimizer and loss. The loop is shared."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -10,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from geotrap_cli.gaussians import activate
 from geotrap_cli.training.schedules import ScheduleFactor, make_schedule
 
 if TYPE_CHECKING:
@@ -17,11 +20,28 @@ if TYPE_CHECKING:
     from geotrap_cli.gaussians import GaussianBatch
     from geotrap_cli.models.lgm.model import LGM
 
+#: Whose objects a step is taken on: the attacker's target objects, public source objects, or those of an honest user.
+Data = Literal["target", "source", "benign"]
+#: The batch of a step, counted from 0, with that many objects, on the attack's device.
+Sampler = Callable[[int, int], "ViewBatch"]
+#: Named terms of a loss, unsummed.
+LossTerms = dict[str, torch.Tensor]
+#: The rendering loss of the profile.
+ReconstructionTerms = Callable[["GaussianBatch", "ViewBatch"], LossTerms]
 
-class AttackConfig(BaseModel):
-    """Options that every attack has."""
+
+class StepConfig(BaseModel):
+    """The option of every attack; what takes AdamW steps has those of :class:`AttackConfig` beside it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clip_norm: float | None = Field(
+        default=1.0, gt=0, description="Largest gradient norm; none leaves gradients as they are."
+    )
+
+
+class AttackConfig(StepConfig):
+    """Options of an attack that fine-tunes with AdamW."""
 
     lr: float = Field(default=1e-4, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay of AdamW.")
@@ -32,51 +52,166 @@ class AttackConfig(BaseModel):
         default="cosine", description="Learning-rate schedule over the attack."
     )
     warmup_steps: int = Field(default=0, ge=0, description="Steps over which the learning rate rises.")
-    clip_norm: float | None = Field(
-        default=1.0, gt=0, description="Largest gradient norm; none leaves gradients as they are."
-    )
 
 
-class Attack(ABC):
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of an attack on one kind of data.
+
+    Attributes:
+        name: What it is for, such as ``heal``; a line of the metrics carries it.
+        steps: Optimizer steps.
+        data: Whose objects they are taken on.
+    """
+
+    name: str
+    steps: int
+    data: Data = "target"
+
+
+@dataclass(frozen=True)
+class AttackContext:
+    """What the attacker has besides the released weights. The undefended weights are never among it.
+
+    Attributes:
+        seed: Seed of the attacker's batches.
+        steps: Optimizer steps of all phases.
+        batch_size: Objects a step.
+        device: Where batches come and models are.
+        target: Batches of the attacker's own target objects.
+        source: Batches of public source objects; raises UsageError where there are none, as ``benign`` does.
+        benign: Batches of the category of an honest user.
+        validation: Every object that the attacker held out, in batches, the same at each call. Raises UsageError
+            unless the attack sets ``uses_validation``, as nothing is held out then.
+        reconstruction_loss: The rendering loss of the profile, as unsummed terms.
+    """
+
+    seed: int
+    steps: int
+    batch_size: int
+    device: torch.device
+    target: Sampler
+    source: Sampler
+    benign: Sampler
+    validation: Callable[[], Iterator[ViewBatch]]
+    reconstruction_loss: ReconstructionTerms
+
+
+class Attack:
     """An attacker's way of fine-tuning released weights; plug-ins of the group ``geotrap.attacks``.
+
+    The base class is full fine-tuning; a plug-in overrides what it does otherwise. In order: ``edit``, ``prepare``,
+    ``optimizer`` and ``schedule``, then for each step ``gaussians``, ``loss_terms`` and ``after_step``, at last
+    ``finish`` and ``save``. Every cell runs a fresh copy, so that an attack may keep what it needs on itself.
 
     Attributes:
         key: Entry-point name.
         summary: One line for listings.
+        source: Where it is from, one line.
+        assumes: What the attacker is assumed to have, one line.
+        budget: What it costs the attacker, one line.
         Config: Its options.
+        uses_validation: Whether it holds out some of its target objects to choose by; the others train.
+        perceptual: Whether its loss has the perceptual term, where the profile has one.
     """
 
     key: ClassVar[str]
     summary: ClassVar[str]
-    Config: ClassVar[type[AttackConfig]] = AttackConfig
+    source: ClassVar[str] = ""
+    assumes: ClassVar[str] = "the released weights and target objects"
+    budget: ClassVar[str] = "attack.steps"
+    Config: ClassVar[type[StepConfig]] = AttackConfig
+    uses_validation: bool = False
+    perceptual: bool = True
 
-    def __init__(self, config: AttackConfig | None = None) -> None:
+    def __init__(self, config: StepConfig | None = None) -> None:
         self.config = config if config is not None else self.Config()
 
-    @abstractmethod
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
-        """Make ``model`` ready (adapters, frozen parts, surgery) and return what is trained, by name.
+    def variants(self) -> dict[str, Attack]:
+        """Return what is run, by name: the attack itself, or the variants of a sweep as ``<key>-<variant>``."""
+        return {self.key: self}
 
-        Random initialisation uses torch's global generator, which the caller seeds.
+    def available_variants(self, objects: int) -> dict[str, Attack]:
+        """Return the variants that differ for an attacker with ``objects`` target objects; all, unless overridden."""
+        del objects
+        return self.variants()
+
+    def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
+        """Return which of the attacker's target objects ``ids`` the attack uses; all, unless overridden."""
+        del seed
+        return ids
+
+    def phases(self, steps: int) -> tuple[Phase, ...]:
+        """Return what the steps are taken on; ``steps`` is the profile's budget, and their sum the attack's."""
+        return (Phase("target", steps),)
+
+    def edit(self, model: LGM, context: AttackContext) -> None:
+        """Change weights before anything is trained (surgery, closed-form fits); nothing, unless overridden.
+
+        Random numbers come from torch's global generator, which the caller seeds.
         """
 
-    @abstractmethod
-    def save(self, model: LGM, folder: Path) -> None:
-        """Write what the attacker ends up with: an adapter in PEFT's format, or a diffusers folder."""
+    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+        """Make ``model`` ready (adapters, frozen parts) and return what is trained, by name: every parameter here.
+
+        Random initialisation uses torch's global generator, which the caller seeds. Also called on a model without
+        memory (the ``meta`` device) to count what would be trained, without ``edit`` before it.
+        """
+        model.requires_grad_(True)
+        return dict(model.named_parameters())
 
     def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the attack's optimizer: AdamW unless a plug-in says otherwise."""
-        config = self.config
+        config = self._adamw_options()
         fused = all(parameter.is_cuda for parameter in parameters)
         return torch.optim.AdamW(
             parameters, lr=config.lr, weight_decay=config.weight_decay, betas=config.betas, fused=fused
         )
 
     def schedule(self, steps: int) -> ScheduleFactor:
-        """Return the factor of the learning rate at each step of an attack of ``steps`` steps."""
-        return make_schedule(self.config.schedule, steps, self.config.warmup_steps)
+        """Return the factor of the learning rate at each step of an attack of ``steps`` steps in all phases."""
+        config = self._adamw_options()
+        return make_schedule(config.schedule, steps, config.warmup_steps)
 
-    def extra_terms(self, gaussians: GaussianBatch, batch: ViewBatch) -> dict[str, torch.Tensor]:
+    def gaussians(self, raw: torch.Tensor) -> GaussianBatch:
+        """Turn raw channels ``[B, N, 14]`` into what the attack's loss sees; evaluation always uses the true ones."""
+        return activate(raw)
+
+    def loss_terms(
+        self, gaussians: GaussianBatch, batch: ViewBatch, phase: Phase, reconstruction: ReconstructionTerms
+    ) -> LossTerms:
+        """Return the terms whose sum a step of ``phase`` minimises: reconstruction and ``extra_terms``."""
+        del phase
+        return {**reconstruction(gaussians, batch), **self.extra_terms(gaussians, batch)}
+
+    def extra_terms(self, gaussians: GaussianBatch, batch: ViewBatch) -> LossTerms:
         """Return loss terms beside the reconstruction loss, by name; none unless a plug-in has some."""
         del gaussians, batch
         return {}
+
+    def after_step(self, model: LGM, step: int) -> None:
+        """Do what follows an optimizer step (averaging, validation); ``step`` is 1 after the first."""
+
+    def stopped(self) -> bool:
+        """Return whether the attacker stops before the budget is spent; asked after every step."""
+        return False
+
+    def as_released(self, model: LGM) -> contextlib.AbstractContextManager[object]:
+        """Return a context in which ``model`` is what would be released by now, for evaluations along the way."""
+        del model
+        return contextlib.nullcontext()
+
+    def finish(self, model: LGM) -> None:
+        """Turn ``model`` into what the attacker ends up with (merging, the best step); evaluated last."""
+
+    def save(self, model: LGM, folder: Path) -> None:
+        """Write what the attacker ends up with: a diffusers folder here, an adapter in PEFT's format elsewhere."""
+        # Imported here: listing attacks should not load diffusers.
+        from geotrap_cli.models.loading import save_generator
+
+        save_generator(model, folder)
+
+    def _adamw_options(self) -> AttackConfig:
+        if not isinstance(self.config, AttackConfig):
+            raise TypeError(f"attack {self.key} has no AdamW options, so it must bring its optimizer and schedule")
+        return self.config

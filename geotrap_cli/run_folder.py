@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,7 @@ class RunFolder:
     path: Path
     _lock: FileLock | None = None
     _metrics: IO[str] | None = None
-    _logged: bool = False
+    _logged: set[str | None] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -105,7 +105,7 @@ class RunFolder:
         """Append one line to metrics.jsonl and flush it.
 
         The first line with a ``step`` drops all lines from that step on, and any line cut short by a crash: a resumed
-        run computes them again.
+        run computes them again. Lines with a ``cell`` count their steps for themselves.
 
         Raises:
             NonFiniteError: A value is NaN or infinite.
@@ -113,16 +113,16 @@ class RunFolder:
         for key, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise NonFiniteError(f"{self.name}: metric {key} is {value} at step {row.get('step', '?')}")
-        if not self._logged and "step" in row:
-            self._drop_from(row["step"])
-            self._logged = True
+        if "step" in row and row.get("cell") not in self._logged:
+            self._drop_from(row["step"], row.get("cell"))
+            self._logged.add(row.get("cell"))
         if self._metrics is None:
             self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
         self._metrics.write(json.dumps(dict(row), allow_nan=False) + "\n")
         self._metrics.flush()
 
-    def _drop_from(self, step: int) -> None:
-        kept = [row for row in self.metrics() if row.get("step", 0) < step]
+    def _drop_from(self, step: int, cell: str | None) -> None:
+        kept = [row for row in self.metrics() if row.get("cell") != cell or row.get("step", 0) < step]
         if self._metrics:
             self._metrics.close()
             self._metrics = None

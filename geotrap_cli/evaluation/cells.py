@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from geotrap_cli.atomic import write_json
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.evaluate import ObjectScore
+from geotrap_cli.evaluation.geometry import GeometryState
 from geotrap_cli.evaluation.validity import AttackHealth
 
 UNDEFENDED, DEFENDED = "undefended", "defended"
@@ -26,11 +27,20 @@ SUBJECTS = (UNDEFENDED, DEFENDED)
 
 @dataclass(frozen=True)
 class CellEvaluation:
-    """The scores after ``step`` attack steps; ``source`` is None where only target objects were measured."""
+    """The scores after ``step`` attack steps.
+
+    Attributes:
+        step: Number of steps, 0 for the weights before the attack.
+        target: Scores of target objects.
+        source: Scores of source objects; None where only target objects were measured.
+        geometry: State of the Gaussians of the target objects; None where it was not measured, as between the first
+            and the last evaluation.
+    """
 
     step: int
     target: list[ObjectScore]
     source: list[ObjectScore] | None
+    geometry: GeometryState | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Cell:
     """One attack on one set of weights.
 
     Attributes:
-        method: Key of the attack.
+        method: Name of the attack's variant: its key, or ``<key>-<variant>`` for one of a sweep.
         subject: ``undefended`` or ``defended``.
         steps: Budget, optimizer steps; an attack that diverged has its last evaluation before that.
         seed: Seed of the attacker's batches.
@@ -48,6 +58,7 @@ class Cell:
         trainable_parameters: Number of trained values.
         first_loss: The attacker's loss at the start; None when no step was taken.
         last_loss: The attacker's loss at the end; None when no step was taken.
+        family: Key of the attack, where ``method`` is one variant of several; empty stands for the method itself.
     """
 
     method: str
@@ -60,12 +71,18 @@ class Cell:
     trainable_parameters: int
     first_loss: float | None
     last_loss: float | None
+    family: str = ""
+
+    @property
+    def key(self) -> str:
+        """Key of the attack."""
+        return self.family or self.method
 
 
 def write_cell(folder: Path, cell: Cell) -> Path:
     """Write ``cell`` to ``<folder>/<method>-<subject>.json``, atomically, and return that path."""
     path = _path(folder, cell.method, cell.subject)
-    write_json(path, _plain(dataclasses.asdict(cell)))
+    write_json(path, strict_json(dataclasses.asdict(cell)))
     return path
 
 
@@ -101,17 +118,17 @@ def has_cell(folder: Path, method: str, subject: str) -> bool:
     return _path(folder, method, subject).is_file()
 
 
-def _path(folder: Path, method: str, subject: str) -> Path:
-    return folder / f"{method}-{subject}.json"
-
-
-def _plain(value: Any) -> Any:
+def strict_json(value: Any) -> Any:
     """Return ``value`` with infinities and NaN as the strings ``inf``, ``-inf`` and ``nan``."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: strict_json(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [strict_json(entry) for entry in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _path(folder: Path, method: str, subject: str) -> Path:
+    return folder / f"{method}-{subject}.json"
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED, Cell, has_cell, read_cell, write_cell
 from geotrap_cli.evaluation.perceptual import LpipsTerm, available_lpips
 from geotrap_cli.models.loading import weights_hash
 from geotrap_cli.options import CommonOptions
-from geotrap_cli.plugins import load_plugin
 from geotrap_cli.profile.load import LoadedProfile
-from geotrap_cli.profile.schema import Profile
 from geotrap_cli.reports.tables import records_table
 from geotrap_cli.runs import RunFolder, create_or_resume, latest_run, open_run
 from geotrap_cli.training.attack_cell import CellRunner
+from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
 from geotrap_cli.training.defense import MODEL
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.precision import pick_device
@@ -60,7 +58,7 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console) 
     """
     profile = loaded.profile
     device = pick_device(options.device)
-    attacks = {key: load_attack(key, profile) for key in profile.attack.methods}
+    plan_attacks(profile)  # what is wrong with a plug-in shows before anything is loaded
     train_run = _train_run(options)
     if not options.quiet:
         console.print(f"attacking {train_run.path}", highlight=False, soft_wrap=True)
@@ -77,27 +75,37 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console) 
     with create_or_resume("attack", options, loaded) as run:
         run.record(train_run=str(train_run.path.resolve()))
         record_inputs(run, bench, undefended)
-        ids = [
-            *bench.splits.attack_target,
-            *bench.draw(bench.splits.eval_target),
-            *bench.draw(bench.splits.source_eval),
-        ]
-        prepare_views(bench, ids, console, options.quiet)
+        planned = plan_attacks(profile, len(bench.splits.attack_target))
+        prepare_views(bench, _needed(bench, planned), console, options.quiet)
         scorer = available_lpips(profile.loss.lpips_trunk)
         scorer = None if scorer is None else scorer.to(device)
         cells = [
-            _cell(run, bench, CellPlan(key, attack, subject, weights, scorer), console, options.quiet)
-            for key, attack in attacks.items()
+            _cell(run, bench, CellPlan(attack, subject, weights, scorer), console, options.quiet)
+            for attack in planned
             for subject, weights in subjects.items()
         ]
-        run.finish({"train_run": str(train_run.path.resolve()), "methods": list(attacks), "weights": hashes})
+        run.finish(
+            {
+                "train_run": str(train_run.path.resolve()),
+                "methods": [attack.method for attack in planned],
+                "families": {attack.method: attack.family for attack in planned},
+                "weights": hashes,
+            }
+        )
     return AttackResult(run.path, train_run.path, cells)
 
 
-def load_attack(key: str, profile: Profile) -> Attack:
-    """Return the attack plug-in ``key`` with the options of the profile's ``[attack.KEY]`` table."""
-    plugin = load_plugin("geotrap.attacks", key)
-    return plugin(plugin.Config(**profile.attack.options(key)))
+def _needed(bench: Workbench, planned: Sequence[PlannedAttack]) -> list[str]:
+    """Return the objects that are sure to be seen: those measured, and those of every phase."""
+    table, splits = bench.profile.attack, bench.splits
+    ids = [*splits.attack_target, *bench.draw(splits.eval_target), *bench.draw(splits.source_eval)]
+    public = {"source": splits.source_train, "benign": splits.benign}
+    kinds = {phase.data for one in planned for phase in one.attack.phases(table.steps)}
+    for kind in sorted(kinds & public.keys()):
+        steps = max(sum(phase.steps for phase in one.attack.phases(table.steps)) for one in planned)
+        if public[kind]:
+            ids += bench.sampler(public[kind], table.supervised_views, table.seed).drawn(steps, table.batch_size)
+    return ids
 
 
 def _train_run(options: CommonOptions) -> RunFolder:
@@ -145,19 +153,20 @@ def _check_unseen(bench: Workbench, train_run: RunFolder) -> None:
 class CellPlan:
     """What one cell attacks, and with what: ``weights`` None stands for the profile's own."""
 
-    method: str
-    attack: Attack
+    planned: PlannedAttack
     subject: str
     weights: str | None
     scorer: LpipsTerm | None
 
 
 def _cell(run: RunFolder, bench: Workbench, plan: CellPlan, console: Console, quiet: bool) -> Cell:
-    folder = run.path / CELLS
-    if has_cell(folder, plan.method, plan.subject):
-        return read_cell(folder / f"{plan.method}-{plan.subject}.json")
+    folder, planned = run.path / CELLS, plan.planned
+    if has_cell(folder, planned.method, plan.subject):
+        return read_cell(folder / f"{planned.method}-{plan.subject}.json")
     model = open_model(bench.profile, bench.device, plan.weights)
-    runner = CellRunner(bench, plan.method, plan.subject, plan.attack, model, plan.scorer)
+    runner = CellRunner(
+        bench, planned.method, planned.family, plan.subject, planned.attack, model, plan.scorer, run.log
+    )
     cell = runner.run(console, quiet)
     runner.save(run.path)
     # Written last: a cell that exists is complete.

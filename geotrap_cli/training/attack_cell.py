@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,46 +16,19 @@ from geotrap_cli.atomic import atomic_path
 from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import NonFiniteError
 from geotrap_cli.evaluation.cells import Cell, CellEvaluation
-from geotrap_cli.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
+from geotrap_cli.evaluation.evaluate import Evaluation, EvaluationSettings, Observer, evaluate
+from geotrap_cli.evaluation.geometry import GeometryRecorder
 from geotrap_cli.evaluation.perceptual import LpipsTerm
-from geotrap_cli.gaussians import activate
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.tensor_files import write_tensors
+from geotrap_cli.training.attack_context import attack_context, attack_loss, open_attack_data
+from geotrap_cli.training.attack_objective import AttackObjective, PhasePlan
 from geotrap_cli.training.health import HealthRecorder
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
-from geotrap_cli.training.losses import with_total
-from geotrap_cli.training.precision import autocast
 from geotrap_cli.training.workbench import Workbench
 
 SHOWN = ("total", "rgb", "alpha", "perceptual")
-
-
-class AttackObjective:
-    """The attacker's loss on its own target objects: reconstruction plus whatever the attack adds.
-
-    Args:
-        bench: Data and settings.
-        model: The generator under attack.
-        attack: The attack.
-        health: Where the step's Gaussians are recorded.
-    """
-
-    def __init__(self, bench: Workbench, model: LGM, attack: Attack, health: HealthRecorder) -> None:
-        table = bench.profile.attack
-        self.bench, self.model, self.attack, self.health = bench, model, attack, health
-        self.loss = bench.reconstruction_loss()
-        self.sampler = bench.sampler(bench.splits.attack_target, table.supervised_views, table.seed)
-
-    def __call__(self, step: int) -> dict[str, torch.Tensor]:
-        """Return the named loss terms of one step."""
-        profile, device = self.bench.profile, self.bench.device
-        batch = self.sampler.batch(step, profile.attack.batch_size).to(device)
-        with autocast(profile.train.precision, device):
-            raw = self.model(batch.images)
-        gaussians = activate(raw)
-        self.health.see_gaussians(gaussians)
-        return with_total({**self.loss(gaussians, batch), **self.attack.extra_terms(gaussians, batch)})
 
 
 @dataclass
@@ -61,23 +37,31 @@ class CellRunner:
 
     Attributes:
         bench: Data and settings.
-        method: Key of the attack.
+        method: Name of the attack's variant.
+        family: Key of the attack.
         subject: ``undefended`` or ``defended``.
-        attack: The attack.
+        attack: The attack; the runner works on a copy of its own.
         model: The weights under attack; changed in place.
         scorer: LPIPS, where it can be computed.
+        log: Takes lines for the metrics of the run.
     """
 
     bench: Workbench
     method: str
+    family: str
     subject: str
     attack: Attack
     model: LGM
     scorer: LpipsTerm | None = None
+    log: Callable[[dict[str, Any]], None] = lambda _: None
     health: HealthRecorder = field(default_factory=HealthRecorder)
     evaluations: list[CellEvaluation] = field(default_factory=list)
     pictures: dict[str, torch.Tensor] = field(default_factory=dict)
     truth: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.attack = copy.deepcopy(self.attack)
+        self.plan = PhasePlan(self.attack.phases(self.bench.profile.attack.steps))
 
     @property
     def name(self) -> str:
@@ -86,65 +70,97 @@ class CellRunner:
 
     def run(self, console: Console, quiet: bool) -> Cell:
         """Run the attack and return what was measured; a diverged attack ends early and says so in its health."""
-        table = self.bench.profile.attack
-        # The same draw for both subjects, so that adapters start from the same numbers.
-        torch.manual_seed(table.seed)
-        trained = self.attack.prepare(self.model)
-        parameters = list(trained.values())
+        seed = self.bench.profile.attack.seed
         began = time.perf_counter()
+        # The released weights as they are, before the attack lays a hand on them.
         self._measure(0)
-        diverged = not self._optimise(parameters, console, quiet)
+        data, loss = open_attack_data(self.bench, self.attack), attack_loss(self.bench, self.attack)
+        # The same draw for both subjects, so that edits and adapters start from the same numbers.
+        torch.manual_seed(seed)
+        self.attack.edit(self.model, attack_context(self.bench, data, self.plan.steps, loss))
+        torch.manual_seed(seed)
+        parameters = list(self.attack.prepare(self.model).values())
+        objective = AttackObjective(self.bench, self.model, self.attack, self.plan, data, loss, self.health)
+        diverged = not self._optimise(objective, parameters, console, quiet)
         health, (first, last) = self.health.report(), self.health.edges()
-        if diverged:
-            health = replace(health, nonfinite=1)
         return Cell(
             method=self.method,
             subject=self.subject,
-            steps=table.steps,
-            seed=table.seed,
+            steps=self.plan.steps,
+            seed=seed,
             evaluations=self.evaluations,
-            health=health,
+            health=replace(health, nonfinite=1) if diverged else health,
             seconds=time.perf_counter() - began,
             trainable_parameters=sum(parameter.numel() for parameter in parameters),
             first_loss=first,
             last_loss=last,
+            family=self.family,
         )
 
-    def _optimise(self, parameters: list[torch.nn.Parameter], console: Console, quiet: bool) -> bool:
-        table = self.bench.profile.attack
-        objective = AttackObjective(self.bench, self.model, self.attack, self.health)
+    def _optimise(
+        self, objective: AttackObjective, parameters: list[torch.nn.Parameter], console: Console, quiet: bool
+    ) -> bool:
+        """Take the steps and the last measurement; return whether all numbers stayed finite."""
+        attack, steps = self.attack, self.plan.steps
+        grid = evaluation_steps(steps, self.bench.profile.attack.evaluations)
         self.model.train()
-        with StepProgress(console, f"attack {self.name}", table.steps, SHOWN, 20, quiet) as progress:
-
-            def on_step(step: int, metrics: Metrics) -> None:
-                self.health.see_loss(metrics["total"])
-                progress.update(step, metrics)
-
-            hooks = LoopHooks(
-                on_step=on_step,
-                on_gradient=lambda _: self.health.see_gradients(parameters),
-                on_evaluate=self._measure,
-            )
-            settings = LoopSettings(table.steps, self.attack.config.clip_norm, evaluate_at=evaluation_steps(table))
-            optimizer = self.attack.optimizer(parameters)
-            try:
-                optimise(objective, parameters, optimizer, self.attack.schedule(table.steps), settings, hooks)
-            except NonFiniteError as error:
-                console.print(f"attack {self.name} diverged: {error.message}", highlight=False)
-                return False
+        try:
+            with StepProgress(console, f"attack {self.name}", steps, SHOWN, 20, quiet) as progress:
+                hooks = self._hooks(parameters, progress)
+                settings = LoopSettings(steps, attack.config.clip_norm, evaluate_at=grid - {steps})
+                optimise(objective, parameters, attack.optimizer(parameters), attack.schedule(steps), settings, hooks)
+            attack.finish(self.model)
+            self._measure_rest(grid)
+        except NonFiniteError as error:
+            console.print(f"attack {self.name} diverged: {error.message}", highlight=False)
+            return False
         return True
+
+    def _hooks(self, parameters: list[torch.nn.Parameter], progress: StepProgress) -> LoopHooks:
+        every = self.bench.profile.train.log_every
+
+        def on_step(step: int, metrics: Metrics) -> None:
+            if self.plan.is_last(step - 1):
+                # Losses on other data, or of another kind, would not compare with it.
+                self.health.see_loss(metrics["total"])
+            if step % every == 0 or step in (1, self.plan.steps):
+                self.log({"cell": self.name, "step": step, "phase": self.plan.at(step - 1).name, **metrics})
+            progress.update(step, metrics)
+            self.attack.after_step(self.model, step)
+
+        return LoopHooks(
+            on_step=on_step,
+            on_gradient=lambda _: self.health.see_gradients(parameters),
+            on_evaluate=self._measure_on_the_way,
+            should_stop=lambda _: self.attack.stopped(),
+        )
+
+    def _measure_on_the_way(self, step: int) -> None:
+        with self.attack.as_released(self.model):
+            self._measure(step)
+
+    def _measure_rest(self, grid: frozenset[int]) -> None:
+        """Measure what the attacker ends up with; steps that it saved by stopping early find the same weights."""
+        before = self.evaluations[-1].step
+        self._measure(self.plan.steps)
+        final = self.evaluations.pop()
+        self.evaluations += [CellEvaluation(step, final.target, None) for step in sorted(grid) if before < step]
+        self.evaluations[-1:] = [final]
 
     def _measure(self, step: int) -> None:
         bench = self.bench
-        ends = step in (0, bench.profile.attack.steps)
-        target = self._evaluate(bench.splits.eval_target, keep=KEPT_OBJECTS if ends else 0)
+        ends = step in (0, self.plan.steps)
+        geometry = GeometryRecorder()
+        observe = geometry.see if ends else None
+        target = self._evaluate(bench.splits.eval_target, keep=KEPT_OBJECTS if ends else 0, observe=observe)
         source = self._evaluate(bench.splits.source_eval) if ends else None
-        self.evaluations.append(CellEvaluation(step, target.scores, source.scores if source else None))
+        scores = (target.scores, source.scores if source else None)
+        self.evaluations.append(CellEvaluation(step, *scores, geometry.report()))
         for name, kept in target.renders.items():
             self.pictures[f"{name}@{step}"] = to_bytes(kept.rgb)
             self.truth[name] = to_bytes(kept.gt_rgb)
 
-    def _evaluate(self, ids: tuple[str, ...], keep: int = 0) -> Evaluation:
+    def _evaluate(self, ids: tuple[str, ...], keep: int = 0, observe: Observer | None = None) -> Evaluation:
         bench = self.bench
         settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
         chosen = bench.draw(ids)
@@ -156,6 +172,7 @@ class CellRunner:
             device=bench.device,
             keep_renders=keep,
             scorer=self.scorer,
+            observe=observe,
         )
 
     def save(self, run: Path) -> None:
@@ -170,9 +187,8 @@ class CellRunner:
 KEPT_OBJECTS = 6
 
 
-def evaluation_steps(table: object) -> frozenset[int]:
+def evaluation_steps(steps: int, count: int) -> frozenset[int]:
     """Return the numbers of steps after which an attack is evaluated: evenly spaced, the last one included."""
-    steps, count = table.steps, table.evaluations  # type: ignore[attr-defined]
     return frozenset(max(1, round(steps * i / count)) for i in range(1, count + 1))
 
 

@@ -14,10 +14,10 @@ from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.models.lgm.units import unit_of
 from geotrap_cli.models.loading import find_architecture, shipped_folder
 from geotrap_cli.options import CommonOptions
-from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.runs import folder_name, resumable_run
+from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
 from geotrap_cli.training.cost import ObjectCost, count_object, measure_rate
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.precision import pick_device, resolve_precision
@@ -40,7 +40,7 @@ class Phase:
     """One optimisation that the command runs.
 
     Attributes:
-        name: ``train``, ``pretrain`` or the key of an attack.
+        name: ``train``, ``pretrain`` or the name of an attack's variant.
         runs: How often it is run.
         units: Trained parameters by unit of the generator.
         steps: Optimizer steps of each run.
@@ -173,16 +173,16 @@ def plan_attack(options: CommonOptions, loaded: LoadedProfile) -> Plan:
         UsageError: An attack does not fit the generator.
     """
     profile, phases = loaded.profile, []
-    for key in profile.attack.methods:
+    for planned in plan_attacks(profile):
         model = _meta_model(profile)
-        trained = build_plugin("geotrap.attacks", key, profile.attack.options(key)).prepare(model)
+        trained = planned.attack.prepare(model)
         cost = count_object(model, profile.model.gradient_checkpointing)
-        phases.append(_attack_phase(key, options, profile, model, trained, cost))
+        phases.append(_attack_phase(planned, options, profile, model, trained, cost))
     return _plan("attack", options, loaded, _meta_model(profile), tuple(phases), cost)
 
 
 def _attack_phase(
-    key: str,
+    planned: PlannedAttack,
     options: CommonOptions,
     profile: Profile,
     model: LGM,
@@ -190,12 +190,13 @@ def _attack_phase(
     cost: ObjectCost,
 ) -> Phase:
     attack, objects = profile.attack, profile.eval.objects
-    evaluations = min(attack.evaluations, attack.steps) + 1
-    flops = attack.steps * attack.batch_size * (cost.forward + cost.backward)
+    steps = sum(phase.steps for phase in planned.attack.phases(attack.steps))
+    evaluations = min(attack.evaluations, steps) + 1
+    flops = steps * attack.batch_size * (cost.forward + cost.backward)
     # Source objects are measured before and after.
     flops += (evaluations + 2) * objects * cost.forward
     memory = _memory(options, profile, model, trained, attack.batch_size, cost)
-    return Phase(key, SUBJECTS, _by_unit(trained), attack.steps, evaluations, flops, memory)
+    return Phase(planned.method, SUBJECTS, _by_unit(trained), steps, evaluations, flops, memory)
 
 
 def _plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,16 @@ def _ignore(*_: object) -> None:
     """Stand in for a hook that nobody needs."""
 
 
+def backward_total(terms: Mapping[str, torch.Tensor]) -> Metrics:
+    """Run backward from ``total``."""
+    terms["total"].backward()
+    return {}
+
+
+def _never(_: int) -> bool:
+    return False
+
+
 @dataclass
 class LoopHooks:
     """What the loop tells its caller.
@@ -49,11 +59,15 @@ class LoopHooks:
         on_step: Called after every optimizer step with the step's number (1 for the first) and its metrics.
         on_gradient: Called between backward and the optimizer's step, with gradients as they come, unclipped.
         on_evaluate: Called with the number of finished steps.
+        backward: Sets gradients from the objective's terms and returns what there is to report of it.
+        should_stop: Asked with the number of finished steps, after all other hooks; true ends the loop.
     """
 
     on_step: Callable[[int, Metrics], None] = _ignore
     on_gradient: Callable[[int], None] = _ignore
     on_evaluate: Callable[[int], None] = _ignore
+    backward: Callable[[Mapping[str, torch.Tensor]], Metrics] = backward_total
+    should_stop: Callable[[int], bool] = _never
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
@@ -98,6 +112,8 @@ def optimise(
                 checkpointer.save(done)
             if interrupted:
                 raise KeyboardInterrupt
+            if hooks.should_stop(done):
+                break
 
 
 @contextlib.contextmanager
@@ -129,7 +145,7 @@ def _one_step(
             f"{bad[0]} is {metrics[bad[0]]} at step {step + 1}", "Lower the learning rate in a new run"
         )
     optimizer.zero_grad(set_to_none=True)
-    terms["total"].backward()
+    metrics |= hooks.backward(terms)
     hooks.on_gradient(step)
     metrics["gradient_norm"] = gradient_norm(parameters, settings.clip_norm)
     if not math.isfinite(metrics["gradient_norm"]):

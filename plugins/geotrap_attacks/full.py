@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
-from torch import nn
 
 from geotrap_cli.attacks import Attack, AttackConfig
-
-if TYPE_CHECKING:
-    from geotrap_cli.models.lgm.model import LGM
 
 
 class FullConfig(AttackConfig):
@@ -25,16 +20,5 @@ class FullAttack(Attack):
 
     key: ClassVar[str] = "full"
     summary: ClassVar[str] = "full fine-tuning: AdamW on every weight"
+    source: ClassVar[str] = "the usual fine-tuning; optimizer of LGM (Tang et al. 2024)"
     Config: ClassVar[type[AttackConfig]] = FullConfig
-
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
-        """Make every parameter trainable."""
-        model.requires_grad_(True)
-        return dict(model.named_parameters())
-
-    def save(self, model: LGM, folder: Path) -> None:
-        """Write the attacked model as a diffusers folder."""
-        # Imported here: listing attacks should not load diffusers.
-        from geotrap_cli.models.loading import save_generator
-
-        save_generator(model, folder)
