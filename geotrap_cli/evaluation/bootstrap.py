@@ -33,6 +33,19 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """How intervals are drawn: the seed and the number of bootstrap samples."""
+
+    seed: int
+    resamples: int
+
+    @property
+    def options(self) -> dict[str, int]:
+        """The fields, as keyword arguments."""
+        return {"seed": self.seed, "resamples": self.resamples}
+
+
+@dataclass(frozen=True)
 class PairedComparison:
     """Defended against undefended on the same objects: both means, their difference (defended - undefended) and ratio.
 
@@ -72,7 +85,8 @@ def mean_interval(
         resamples: Number of bootstrap samples.
         confidence: Coverage of the interval, in (0, 1).
     """
-    return _interval(np.mean, [group_means(values, groups)], seed, resamples, confidence)
+    means = [group_means(values, groups)]
+    return interval_of_means(lambda mean: mean, means, seed=seed, resamples=resamples, confidence=confidence)
 
 
 def paired_comparison(
@@ -85,33 +99,60 @@ def paired_comparison(
     confidence: float = CONFIDENCE,
 ) -> PairedComparison:
     """Compare two models on the same objects, given in the same order; each draw takes both values of a group."""
-    before, after = group_means(undefended, groups), group_means(defended, groups)
-    options = (seed, resamples, confidence)
+    samples = [group_means(undefended, groups), group_means(defended, groups)]
+
+    def interval(function: Callable[[Array, Array], Array]) -> Interval:
+        return interval_of_means(function, samples, seed=seed, resamples=resamples, confidence=confidence)
+
     return PairedComparison(
-        undefended=_interval(np.mean, [before], *options),
-        defended=_interval(np.mean, [after], *options),
-        difference=_interval(lambda a, b, axis: np.mean(b - a, axis=axis), [before, after], *options),
-        ratio=_interval(_ratio_of_means, [before, after], *options),
+        undefended=interval(lambda before, _: before),
+        defended=interval(lambda _, after: after),
+        difference=interval(lambda before, after: after - before),
+        ratio=interval(_ratio),
     )
 
 
-def _ratio_of_means(before: Array, after: Array, axis: int) -> Array:
-    denominator = np.mean(before, axis=axis)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(denominator == 0, np.nan, np.mean(after, axis=axis) / denominator)
-
-
-def _interval(
-    statistic: Callable[..., Array | np.floating], samples: list[Array], seed: int, resamples: int, confidence: float
+def interval_of_means(
+    function: Callable[..., Array],
+    samples: Sequence[Array],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
+    """Return a function of means over groups, with its bootstrap interval.
+
+    Args:
+        function: Maps one mean for each sample, each ``[..., *S]`` with the resamples leading, to ``[...]``.
+        samples: Arrays ``[G, *S]`` over the same ``G`` groups; a draw takes all values of a group together.
+        seed: Seed of the resampling; the same seed draws the same groups for every quantity.
+        resamples: Number of bootstrap samples.
+        confidence: Coverage of the interval, in (0, 1).
+    """
     groups = len(samples[0])
-    with np.errstate(invalid="ignore"):
-        value = float(statistic(*samples, axis=-1))
-    if groups < 2 or not math.isfinite(value):
+    value, estimates = bootstrap_estimates(function, samples, seed=seed, resamples=resamples)
+    if groups < 2 or not (math.isfinite(value) and np.isfinite(estimates).all()):
         return Interval(value, None, None, groups)
-    draws = np.random.default_rng(seed).integers(0, groups, (resamples, groups))
-    estimates = np.asarray(statistic(*(sample[draws] for sample in samples), axis=-1))
-    if not np.isfinite(estimates).all():
-        return Interval(value, None, None, groups)
-    low, high = np.quantile(estimates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(estimates, tails(confidence))
     return Interval(value, float(low), float(high), groups)
+
+
+def bootstrap_estimates(
+    function: Callable[..., Array], samples: Sequence[Array], *, seed: int, resamples: int
+) -> tuple[float, Array]:
+    """Return the value on the sample and on each resample, ``[resamples]``; arguments as for `interval_of_means`."""
+    draws = np.random.default_rng(seed).integers(0, len(samples[0]), (resamples, len(samples[0])))
+    with np.errstate(invalid="ignore"):
+        value = float(function(*(sample.mean(axis=0) for sample in samples)))
+        estimates = np.asarray(function(*(sample[draws].mean(axis=1) for sample in samples)))
+    return value, estimates
+
+
+def tails(confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the two probabilities between which a share ``confidence`` lies."""
+    return (1 - confidence) / 2, (1 + confidence) / 2
+
+
+def _ratio(before: Array, after: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(before == 0, np.nan, after / before)

@@ -29,7 +29,7 @@ def test_a_cloud_is_at_no_distance_from_itself() -> None:
 
 
 def test_a_shift_smaller_than_half_the_spacing_is_the_distance() -> None:
-    shifted = CORNERS + [0, 0, 0.1]
+    shifted = CORNERS + np.array([0, 0, 0.1])
     assert chamfer_distance(shifted, CORNERS) == pytest.approx(0.1)
     assert f_score(shifted, CORNERS) == 0.0
     assert f_score(shifted, CORNERS, distance=0.11) == 1.0

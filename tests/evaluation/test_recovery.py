@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +11,12 @@ from geotrap_cli.errors import GeotrapError
 from geotrap_cli.evaluation.recovery import (
     Censored,
     area_under_recovery,
+    best_so_far,
+    first_steps,
     log_rank_p_value,
     median_steps,
-    peak_recovery,
     recovery_ratio,
+    relative_gap,
     resistance,
     slow_down,
     steps_to_recover,
@@ -31,9 +34,11 @@ def test_ratio_without_a_range_is_undefined(ceiling: float) -> None:
     assert all(math.isnan(ratio) for ratio in recovery_ratio([10, 12], 10, ceiling))
 
 
-def test_peak_is_the_largest_ratio_and_nan_when_one_is() -> None:
-    assert peak_recovery([0.1, 0.7, 0.4]) == 0.7
-    assert math.isnan(peak_recovery([0.1, math.nan]))
+def test_ratio_of_many_curves_has_one_scale_each() -> None:
+    ratios = recovery_ratio([[10, 15], [10, 15]], floor=[10, 0], ceiling=[20, 20])
+    assert ratios.tolist() == [[0.0, 0.5], [0.5, 0.75]]
+    assert recovery_ratio([10, math.inf], 10, 20).tolist() == [0.0, math.inf]
+    assert np.isnan(recovery_ratio([10, 15], 10, math.inf)).all()
 
 
 def test_steps_are_those_of_the_first_evaluation_at_the_threshold() -> None:
@@ -78,6 +83,25 @@ def test_area_of_a_triangle_with_uneven_steps() -> None:
     assert area_under_recovery([0, 10, 40], [0, 1, 1]) == pytest.approx((5 + 30) / 40)
     early, late = math.log(11), math.log(41)
     assert area_under_recovery([0, 10, 40], [0, 1, 1], "log") == pytest.approx((early / 2 + late - early) / late)
+
+
+def test_statistics_of_resamples_are_those_of_each_curve() -> None:
+    curves = np.array([[0.0, 0.5, 0.6, 0.7], [0.1, 0.1, 0.1, 0.1], [0.0, math.nan, 0.9, 0.9]])
+    found = first_steps(STEPS, curves, 0.5)
+    assert found[0] == 10 and found[1] == math.inf and math.isnan(found[2])
+    assert area_under_recovery(STEPS, curves)[:2].tolist() == [
+        pytest.approx(float(area_under_recovery(STEPS, curve))) for curve in curves[:2]
+    ]
+
+
+def test_relative_gap_keeps_its_sign() -> None:
+    assert relative_gap([20, 20, 10], [10, 20, 15]) == pytest.approx([0.5, 0.0, -0.5])
+    assert math.isnan(relative_gap([0.0], [1.0])[0])
+
+
+def test_best_so_far_never_falls_and_takes_no_credit_from_what_diverged() -> None:
+    assert best_so_far([0.2, 0.1, math.nan, 0.5]) == [0.2, 0.2, 0.2, 0.5]
+    assert math.isnan(best_so_far([math.nan])[0])
 
 
 def test_undefined_ratio_makes_the_area_undefined() -> None:
