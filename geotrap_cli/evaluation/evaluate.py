@@ -7,7 +7,7 @@ scores may be compared object by object.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ HEADLINE = "foreground_psnr"
 """The metric that recovery and verdicts are about."""
 FLOOR = "white_foreground_psnr"
 """The headline metric of an all-white image on the same views."""
+Observer = Callable[[GaussianBatch, Sequence[str]], None]
+"""Is shown the Gaussians of a batch and the ids of its objects."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,12 @@ def evaluate(
     keep_renders: int = 0,
     scorer: LpipsTerm | None = None,
     references: Mapping[str, Points] | None = None,
+    observe: Observer | None = None,
 ) -> Evaluation:
     """Score ``model`` on the objects ``ids`` without gradients; its training mode is restored.
 
-    Metrics: ``foreground_psnr``, ``psnr``, ``ssim``, ``alpha_iou``, ``white_foreground_psnr`` (the floor); with a scorer
-    also the one it is called after, with references also ``chamfer`` and ``fscore``.
+    Metrics: ``foreground_psnr``, ``psnr``, ``ssim``, ``alpha_iou``, ``white_foreground_psnr`` (the floor); with a
+    scorer also the one it is called after, with references also ``chamfer`` and ``fscore``.
 
     Args:
         model: The generator, on ``device``.
@@ -127,6 +130,7 @@ def evaluate(
         keep_renders: Number of objects, from the first, whose renders are kept.
         scorer: LPIPS, on ``device``.
         references: What :func:`reference_clouds` gave for these objects and settings.
+        observe: Is shown what the model makes of each batch.
 
     Raises:
         UsageError: No ids, an unknown id, or an object with too few views.
@@ -139,6 +143,8 @@ def evaluate(
         for batch in _batches(dataset, ids, settings):
             batch = batch.to(device)
             gaussians = _reconstruct(model, batch, settings)
+            if observe is not None:
+                observe(gaussians, batch.ids)
             truth, rendered = Rendered(batch.rgb, batch.alpha), render(gaussians, batch.cameras)
             per_view = _per_view_metrics(rendered, truth, scorer)
             shapes = _shape_metrics(gaussians, batch.ids, references)

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.cells import Cell, CellEvaluation, has_cell, read_cell, read_cells, write_cell
 from geotrap_cli.evaluation.evaluate import ObjectScore
+from geotrap_cli.evaluation.geometry import GeometryRecorder
 from geotrap_cli.evaluation.validity import AttackHealth
+from geotrap_cli.gaussians import activate
 
 
 def sample(value: float = 20.0, subject: str = "defended", health: AttackHealth | None = None) -> Cell:
@@ -80,3 +84,21 @@ def test_broken_file_is_named(tmp_path: Path, old: str, new: str, problem: str) 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*none"):
         read_cell(tmp_path / "none.json")
+
+
+def test_geometry_survives_and_old_cells_have_none(tmp_path: Path) -> None:
+    recorder = GeometryRecorder()
+    raw = torch.randn(2, 10, 14, generator=torch.Generator().manual_seed(0))
+    # One size underflows: its anisotropy is infinite, which JSON cannot say.
+    raw[0, 0, 4] = -200.0
+    recorder.see(activate(raw), ["mug/0", "mug/1"])
+    cell = sample()
+    final = dataclasses.replace(cell.evaluations[-1], geometry=recorder.report())
+    path = write_cell(tmp_path, dataclasses.replace(cell, evaluations=[cell.evaluations[0], final]))
+    found = read_cell(path)
+    assert found.evaluations[-1] == final
+    assert found.evaluations[0].geometry is None
+    fields = json.loads(path.read_text())
+    del fields["evaluations"][-1]["geometry"]
+    path.write_text(json.dumps(fields))
+    assert read_cell(path).evaluations[-1].geometry is None

@@ -217,3 +217,14 @@ def test_shape_is_compared_with_the_reference_of_the_same_object() -> None:
     for item in score(Painter("blank"), ids=("a", "b"), references=references).scores:
         assert (item.metrics["chamfer"], item.metrics["fscore"]) == (math.inf, 0.0)
     assert "chamfer" not in score(Painter(), ids=("a",)).scores[0].metrics
+
+
+def test_an_observer_sees_the_gaussians_of_every_object_once() -> None:
+    seen: list[str] = []
+
+    def observe(batch: GaussianBatch, ids: Sequence[str]) -> None:
+        assert len(batch) == len(ids)
+        seen.extend(ids)
+
+    score(Painter(), ids=("c", "a", "b"), observe=observe)
+    assert seen == ["c", "a", "b"]
