@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from geotrap_cli.profile import LoadedProfile
-    from geotrap_cli.training.estimate import Plan
+
+
+class CommandPlan(Protocol):
+    """What a command would do."""
+
+    def payload(self) -> dict[str, Any]:
+        """The plan for ``--json``."""
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +26,7 @@ class ResolvedProfile:
     """A profile with the origin of each value, and what a command would do with it."""
 
     loaded: LoadedProfile
-    plan: Plan | None = None
+    plan: CommandPlan | None = None
 
     def payload(self) -> dict[str, Any]:
         """Tables, origins and, for a command, its plan."""

@@ -128,7 +128,7 @@ class Plan:
             f"the generator has {self.parameters:,}",
             *(f"    {unit:<{width}}  {count:>12,}" for unit, count in listed.items()),
             f"steps        {times}{phase.steps} optimizer steps, {evaluations}",
-            f"time         about {_duration(self.seconds(phase))} on {self.device}",
+            f"time         about {duration(self.seconds(phase))} on {self.device}",
             f"memory       about {_size(phase.memory)}",
         ]
 
@@ -139,7 +139,7 @@ def plan_defense(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     Raises:
         UsageError: A unit does not exist, or the weights' folder is no model.
     """
-    profile, model = loaded.profile, _meta_model(loaded.profile)
+    profile, model = loaded.profile, meta_model(loaded.profile)
     trained = select_parameters(model, profile.layers.units, profile.layers.freeze_head)
     cost = count_object(model, profile.model.gradient_checkpointing)
     train, batch = profile.train, profile.train.batch_size
@@ -154,7 +154,7 @@ def plan_defense(options: CommonOptions, loaded: LoadedProfile) -> Plan:
 
 def plan_pretrain(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     """Return what ``geotrap pretrain`` would do."""
-    profile, model = loaded.profile, _meta_model(loaded.profile, weights="random")
+    profile, model = loaded.profile, meta_model(loaded.profile, weights="random")
     trained = dict(model.named_parameters())
     cost = count_object(model, profile.model.gradient_checkpointing)
     train = profile.train
@@ -174,11 +174,11 @@ def plan_attack(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     """
     profile, phases = loaded.profile, []
     for planned in plan_attacks(profile):
-        model = _meta_model(profile)
+        model = meta_model(profile)
         trained = planned.attack.prepare(model)
         cost = count_object(model, profile.model.gradient_checkpointing)
         phases.append(_attack_phase(planned, options, profile, model, trained, cost))
-    return _plan("attack", options, loaded, _meta_model(profile), tuple(phases), cost)
+    return _plan("attack", options, loaded, meta_model(profile), tuple(phases), cost)
 
 
 def _attack_phase(
@@ -214,11 +214,11 @@ def _plan(
     else:
         output = options.runs_root / folder_name("<UTC time>", command, loaded.name)
     rate = measure_rate(cost, device, precision)
-    notes = tuple(_missing_weights(loaded.profile, weights or loaded.profile.model.weights))
+    notes = tuple(missing_weights(loaded.profile, weights or loaded.profile.model.weights))
     return Plan(phases, _count(model.parameters()), str(device), rate, str(output), notes)
 
 
-def _meta_model(profile: Profile, weights: str | None = None) -> LGM:
+def meta_model(profile: Profile, weights: str | None = None) -> LGM:
     """The profile's generator without memory for its weights."""
     table = profile.model
     with torch.device("meta"):
@@ -267,7 +267,8 @@ def _unit(name: str) -> str:
         return name
 
 
-def _missing_weights(profile: Profile, weights: str) -> Iterable[str]:
+def missing_weights(profile: Profile, weights: str) -> Iterable[str]:
+    """Say what is missing where ``weights`` are shipped ones that are not there."""
     if weights == "shipped":
         try:
             shipped_folder(profile.model.preset)
@@ -279,7 +280,8 @@ def _count(parameters: Iterable[nn.Parameter]) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration as people say it."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = seconds / 60

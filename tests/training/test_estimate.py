@@ -208,7 +208,7 @@ class TestCommand:
     [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (5000, "83 min"), (7200, "2.0 h"), (1e7, "2,777.8 h")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert estimate._duration(seconds) == text
+    assert estimate.duration(seconds) == text
 
 
 def test_many_units_are_summed_up_by_block() -> None:
