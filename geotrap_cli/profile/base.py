@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,8 +28,27 @@ Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(split_na
 FilePath = Annotated[Path, Field(strict=False)]
 """A path; the loader has made it absolute."""
 
+
+def join_keys(value: Any) -> Any:
+    """Turn tables in a table into dotted keys, ``{"unet": {"conv_in": 2.0}}`` into ``{"unet.conv_in": 2.0}``.
+
+    ``--set table.unet.conv_in=2.0`` and unquoted keys of a profile come in the first form.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    joined: dict[str, Any] = {}
+    for key, item in value.items():
+        inner = join_keys(item)
+        parts = {f"{key}.{name}": part for name, part in inner.items()} if isinstance(inner, Mapping) else {key: inner}
+        joined |= parts
+    return joined
+
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+Multipliers = Annotated[dict[str, Positive], BeforeValidator(join_keys)]
+"""Factors by dotted name."""
+
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from geotrap_cli.models.lgm.architecture import LAYERS_PER_BLOCK, Architecture
 from geotrap_cli.models.lgm.attention import RESIDUAL_SCALE, MVAttention
@@ -52,9 +53,12 @@ class Stage(nn.Module):
 
     def run(self, module: nn.Module, x: Tensor) -> Tensor:
         """Call ``module``; with gradient checkpointing, keep only its input for the backward pass."""
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return self._gradient_checkpointing_func(module, x)
-        return module(x)
+        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
+            return module(x)
+        # The backward pass calls the module again. Under functional_call its own weights are back by then, so the
+        # weights of this call are kept for that one.
+        weights: dict[str, Tensor] = dict(module.named_parameters())
+        return self._gradient_checkpointing_func(lambda inputs: functional_call(module, weights, (inputs,)), x)
 
     def layer(self, index: int, x: Tensor) -> Tensor:
         """The residual block ``index`` and its attention."""
