@@ -17,10 +17,41 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from geotrap_cli.errors import GeotrapError
-from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.gaussians import CHANNELS, GaussianBatch
 
 Weighting = Callable[[GaussianBatch], Tensor]
 """Gives the weights [B, N] of a batch, e.g. :func:`opacity_weights`."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What a trap acts on, and so what ``[traps.KEY.dynamic]`` measures the sensitivity of.
+
+    Args:
+        *names: Keys of :data:`~geotrap_cli.gaussians.CHANNELS`, one at least.
+        raw: Whether it is their values before the activation.
+
+    Raises:
+        ValueError: There is no name, or one that is no attribute.
+    """
+
+    names: tuple[str, ...]
+    raw: bool
+
+    def __init__(self, *names: str, raw: bool = False) -> None:
+        if not names or not set(names) <= set(CHANNELS):
+            raise ValueError(f"an attribute is one or more of {', '.join(CHANNELS)}, not {', '.join(names) or 'none'}")
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "raw", raw)
+
+    def of(self, batch: GaussianBatch) -> Tensor:
+        """Return its values [B, N, C]; unit quaternions stay four numbers each, as their norm is constant.
+
+        Raises:
+            GeotrapError: Values before the activation are asked for, and the batch has none.
+        """
+        values = batch.require_raw() if self.raw else batch.activated
+        return torch.cat([values[..., CHANNELS[name]] for name in self.names], dim=-1)
 
 
 class TrapConfig(BaseModel):
@@ -72,7 +103,8 @@ class Trap(Protocol):
 class BaseTrap(ABC, Generic[ConfigT]):
     """A trap with the checks, the precision and the depth that all traps share.
 
-    A subclass sets ``key``, ``summary`` and ``Config`` and writes :meth:`measure` and :attr:`upper_bound`.
+    A subclass sets ``key``, ``summary`` and ``Config`` and writes :meth:`measure` and :attr:`upper_bound`; one whose
+    sensitivity to weights can be trained, :attr:`attribute` too.
 
     Args:
         config: Options, an instance of ``Config``; its defaults if left out.
@@ -92,6 +124,11 @@ class BaseTrap(ABC, Generic[ConfigT]):
 
         The product-type aggregations accept a trap only if this is a number of at most zero.
         """
+
+    @property
+    def attribute(self) -> Attribute | None:
+        """What the trap acts on, or None: then ``[traps.KEY.dynamic]`` is refused."""
+        return None
 
     @abstractmethod
     def measure(self, batch: GaussianBatch, weights: Tensor | None) -> Tensor:
@@ -155,6 +192,12 @@ class BaseTrap(ABC, Generic[ConfigT]):
                 hint="Pass the same objects, in the same order, for both",
             )
         return depth - self.loss(reference, _weights_of(reference, weights))
+
+
+def attribute_of(trap: Trap) -> Attribute | None:
+    """Return what a trap says it acts on; None where it does not say."""
+    attribute: Attribute | None = getattr(trap, "attribute", None)
+    return attribute
 
 
 @dataclass(frozen=True)

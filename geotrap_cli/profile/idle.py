@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geotrap_cli.profile.idle_dynamic import check_dynamic
 from geotrap_cli.profile.problems import Problems
 from geotrap_cli.profile.schema import AggregationTable, LossTable, Profile
 
@@ -22,3 +23,4 @@ def check_idle(profile: Profile, problems: Problems) -> None:
         problems.add_idle(
             "loss.perceptual_weight", "loss.perceptual is 'none', so there is nothing to weigh; remove it"
         )
+    check_dynamic(profile, problems)

@@ -37,7 +37,7 @@ class Layers:
     origins: dict[str, Origin] = field(default_factory=dict)
 
     def add(self, values: Mapping[str, Any], origin: Origin) -> None:
-        """Lay ``values`` over what is there; ``traps.KEY = false`` takes an inherited trap away."""
+        """Lay ``values`` over what is there; ``traps.KEY = false`` takes an inherited trap (or its dynamic) away."""
         self._merge(self.tables, values, origin, "")
 
     def _merge(self, tables: dict[str, Any], values: Mapping[str, Any], origin: Origin, prefix: str) -> None:
@@ -51,7 +51,7 @@ class Layers:
                 self._merge(tables[key], value, origin, f"{dotted}.")
                 continue
             self._forget(dotted)
-            if prefix == "traps." and value is False:
+            if value is False and _removable(dotted):
                 tables.pop(key, None)
                 continue
             tables[key] = value
@@ -69,6 +69,11 @@ class Layers:
                 return self.origins[dotted]
             dotted = dotted.rpartition(".")[0]
         return None
+
+
+def _removable(dotted: str) -> bool:
+    table, *inner = dotted.split(".")
+    return table == "traps" and (len(inner) == 1 or inner[1:] == ["dynamic"])
 
 
 def add_environment(layers: Layers, env: Mapping[str, str]) -> None:

@@ -43,12 +43,31 @@ def _check_traps(traps: Mapping[str, Any], problems: Problems) -> dict[str, Any]
         if not isinstance(table, Mapping):
             problems.add(dotted, f"expects a table (or false, to take an inherited trap away), got {table!r}")
             continue
-        if "dynamic" in table:
-            problems.add(f"{dotted}.dynamic", "the sensitivity term is not available in this version; remove it")
         own = {name: value for name, value in table.items() if name in TrapTable.model_fields}
         options = {name: value for name, value in table.items() if name not in own}
+        noted = len(problems.lines)
         checked[key] = own | _check_options("geotrap.traps", key, options, dotted, problems)
+        if "dynamic" in table and len(problems.lines) == noted:
+            _check_attribute(key, checked[key], problems)
     return checked
+
+
+def _check_attribute(key: str, table: Mapping[str, Any], problems: Problems) -> None:
+    """The sensitivity term needs a trap that says what it acts on."""
+    from geotrap_cli.traps import attribute_of
+
+    if attribute_of(_build_trap(key, table)) is None:
+        problems.add(
+            f"traps.{key}.dynamic",
+            f"trap '{key}' does not say what it acts on, so it has no sensitivity; "
+            "remove the table, or give the trap's class an `attribute`",
+        )
+
+
+def _build_trap(key: str, table: Mapping[str, Any]) -> Any:
+    """The trap of a checked table."""
+    options = {name: value for name, value in table.items() if name not in TrapTable.model_fields}
+    return build_plugin("geotrap.traps", key, options)
 
 
 def _check_attack(attack: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
@@ -141,8 +160,7 @@ def _check_bounds(tables: Mapping[str, Any], problems: Problems) -> None:
     if method not in BOUNDED_METHODS or problems.lines:
         return
     for key, table in tables.get("traps", {}).items():
-        options = {name: value for name, value in table.items() if name not in TrapTable.model_fields}
-        bound = build_plugin("geotrap.traps", key, options).upper_bound
+        bound = _build_trap(key, table).upper_bound
         if bound is None or bound > 0:
             problems.add(
                 "aggregation.method",

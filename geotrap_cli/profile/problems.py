@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from rapidfuzz import fuzz, process
@@ -94,12 +94,18 @@ def _last(dotted: str) -> str:
 
 def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     """The fields of the table that ``location`` leads to, seen from ``model``."""
+    keyed = False
     for part in location:
+        if keyed:
+            # A key that the profile chose, as in traps.KEY; the table below it is known.
+            keyed = False
+            continue
         info = model.model_fields.get(part)
         inner = _table_model(info.annotation) if info else None
         if inner is None:
             return []
-        model = inner
+        assert info is not None
+        model, keyed = inner, get_origin(info.annotation) is dict
     return list(model.model_fields)
 
 

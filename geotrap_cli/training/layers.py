@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rapidfuzz import process
 from torch import nn
@@ -30,9 +30,8 @@ def select_parameters(model: Generator, units: Sequence[str], freeze_head: bool)
             head, or nothing is left to train.
     """
     known = model.units()
-    unknown = [name for name in units if name not in known]
-    if unknown:
-        raise UsageError("layers.units: " + "; ".join(_suggest(name, list(known)) for name in unknown))
+    if unknown := unknown_units(units, known):
+        raise UsageError("layers.units: " + "; ".join(unknown))
     frozen = set(HEAD_UNITS) if freeze_head else set()
     if contradiction := sorted(frozen.intersection(units)):
         what = f"layers.units names {contradiction[0]}, which layers.freeze_head keeps frozen"
@@ -43,6 +42,12 @@ def select_parameters(model: Generator, units: Sequence[str], freeze_head: bool)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
     return {name: parameter for name, parameter in model.named_parameters() if name in names}
+
+
+def unknown_units(units: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return a line for each of ``units`` that is not among ``known``, with the closest that is."""
+    choices = list(known)
+    return [_suggest(name, choices) for name in units if name not in choices]
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geotrap_cli.covariance import anisotropy_loss, second_moment
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.traps import BaseTrap, TrapConfig
+from geotrap_cli.traps import Attribute, BaseTrap, TrapConfig
 
 LARGEST_TOTAL_VARIANCE = 0.75
 """Three channels in [0, 1], each of variance at most 1/4 (Popoviciu's inequality)."""
@@ -45,6 +45,11 @@ class ColorTrap(BaseTrap[ColorConfig]):
         if self.config.mode == "anisotropy":
             return 0.0
         return math.log(LARGEST_TOTAL_VARIANCE + self.config.epsilon)
+
+    @property
+    def attribute(self) -> Attribute:
+        """The colours."""
+        return Attribute("rgb")
 
     def measure(self, batch: GaussianBatch, weights: Tensor | None) -> Tensor:
         """Loss per object, float64 [B]."""

@@ -9,9 +9,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
-from geotrap_cli.traps import BaseTrap, TrapConfig, weighted_mean
+from geotrap_cli.traps import Attribute, BaseTrap, TrapConfig, weighted_mean
 
 Part = Literal["opacity", "position", "color"]
+PRESSED: dict[Part, str] = {"opacity": "opacities", "position": "means", "color": "rgb"}
+"""The attribute of each part."""
 
 
 class DeadZoneConfig(TrapConfig):
@@ -61,6 +63,11 @@ class DeadZoneTrap(BaseTrap[DeadZoneConfig]):
     def upper_bound(self) -> None:
         """None: the loss is positive outside the dead zone."""
         return None
+
+    @property
+    def attribute(self) -> Attribute:
+        """The pre-activations of its parts, side by side."""
+        return Attribute(*(PRESSED[part] for part in self.config.parts), raw=True)
 
     def measure(self, batch: GaussianBatch, weights: Tensor | None) -> Tensor:
         """Loss per object, float64 [B]."""

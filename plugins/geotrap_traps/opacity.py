@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
-from geotrap_cli.traps import BaseTrap, TrapConfig, weighted_mean
+from geotrap_cli.traps import Attribute, BaseTrap, TrapConfig, weighted_mean
 
 HYBRID_TOP_FRACTION = 0.02
 
@@ -70,6 +70,11 @@ class OpacityTrap(BaseTrap[OpacityConfig]):
     def upper_bound(self) -> float | None:
         """Zero, reached by opaque Gaussians; None where the logit is averaged."""
         return None if self.config.quantity == "logit" else 0.0
+
+    @property
+    def attribute(self) -> Attribute:
+        """The opacities."""
+        return Attribute("opacities")
 
     def measure(self, batch: GaussianBatch, weights: Tensor | None) -> Tensor:
         """Loss per object, float64 [B]."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from geotrap_cli.covariance import anisotropy_loss, second_moment
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.traps import BaseTrap, TrapConfig
+from geotrap_cli.traps import Attribute, BaseTrap, TrapConfig
 
 
 class PositionConfig(TrapConfig):
@@ -31,6 +31,11 @@ class PositionTrap(BaseTrap[PositionConfig]):
     def upper_bound(self) -> float:
         """Zero, reached by a ball and by a point."""
         return 0.0
+
+    @property
+    def attribute(self) -> Attribute:
+        """The centres."""
+        return Attribute("means")
 
     def measure(self, batch: GaussianBatch, weights: Tensor | None) -> Tensor:
         """Loss per object, float64 [B]."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geotrap_cli.covariance import anisotropy_loss, second_moment
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.traps import BaseTrap, TrapConfig
+from geotrap_cli.traps import Attribute, BaseTrap, TrapConfig
 
 
 class RotationConfig(TrapConfig):
@@ -39,6 +39,11 @@ class RotationTrap(BaseTrap[RotationConfig]):
     def upper_bound(self) -> float:
         """Zero, reached by axes spread evenly over all directions."""
         return 0.0
+
+    @property
+    def attribute(self) -> Attribute:
+        """The unit quaternions, four numbers each."""
+        return Attribute("quats")
 
     def measure(self, batch: GaussianBatch, weights: Tensor | None) -> Tensor:
         """Loss per object, float64 [B]."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.traps import BaseTrap, TrapConfig, weighted_mean
+from geotrap_cli.traps import Attribute, BaseTrap, TrapConfig, weighted_mean
 
 MAGNITUDE_EPSILON = 1e-8
 
@@ -47,6 +47,11 @@ class ScaleTrap(BaseTrap[ScaleConfig]):
     def upper_bound(self) -> float | None:
         """Zero for ``anisotropy``, reached by spheres; None for ``magnitude``."""
         return 0.0 if self.config.mode == "anisotropy" else None
+
+    @property
+    def attribute(self) -> Attribute:
+        """The axis lengths."""
+        return Attribute("scales")
 
     def measure(self, batch: GaussianBatch, weights: Tensor | None) -> Tensor:
         """Loss per object, float64 [B]."""

@@ -22,6 +22,15 @@ from geotrap_cli.profile.idle import TEMPERED_METHODS
         (("loss.perceptual_weight=2.0",), "loss.perceptual_weight: loss.perceptual is 'none'"),
         (("data.kind=blender", "data.root=x", "data.objects_per_category=5"), "data.objects_per_category"),
         (("data.root=somewhere",), "data.root: data set 'procedural' does not read it"),
+        (("traps.position.dynamic.eta=0",), "traps.position.dynamic.eta: 0 adds nothing"),
+        (
+            ("traps.position.dynamic={eta=1, estimator='sum', probes=2}",),
+            "traps.position.dynamic.probes: estimator 'sum' has no random vectors",
+        ),
+        (
+            ("train.steps=5", "traps.position.dynamic={eta=1, every=6}"),
+            "traps.position.dynamic.every: the term would never be added in 5 steps",
+        ),
     ],
 )
 def test_a_value_that_nothing_reads_is_refused_with_its_origin(overrides: tuple[str, ...], culprit: str) -> None:
@@ -36,6 +45,8 @@ def test_a_value_that_nothing_reads_is_refused_with_its_origin(overrides: tuple[
         ("aggregation.method=logsumexp", "aggregation.temperature=0.5"),
         ("loss.perceptual=dssim", "loss.perceptual_weight=2.0"),
         ("data.workers=2",),
+        ("traps.position.dynamic={eta=-1, probes=2, layers='unet.conv_in,unet.norm_out'}",),
+        ("train.steps=6", "traps.position.dynamic={eta=1, estimator='sum', every=6}"),
     ],
 )
 def test_the_same_value_is_welcome_where_it_acts(overrides: tuple[str, ...], tmp_path: Path) -> None:

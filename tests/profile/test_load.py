@@ -231,7 +231,8 @@ class TestProblems:
             ("data.root=somewhere", "data.root: data set 'procedural' does not read it"),
             ("train=3", "train: "),
             ("train.steps.x=3", "train.steps: "),
-            ("traps.position.dynamic.eta=1.0", "traps.position.dynamic: the sensitivity term is not available"),
+            ("traps.position.dynamic=3", "traps.position.dynamic: "),
+            ("traps.position.dynamic.every=2", "traps.position.dynamic.eta: is required"),
         ],
     )
     def test_each_names_key_cause_and_origin(self, override: str, told: str) -> None:

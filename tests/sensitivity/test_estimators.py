@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from geotrap_cli.errors import GeotrapError, UsageError
-from geotrap_cli.sensitivity.estimators import ESTIMATORS, exact, hutchinson, sum_gradient
+from geotrap_cli.sensitivity.estimators import ESTIMATORS, estimate_with_gradient, exact, hutchinson, sum_gradient
 
 
 @pytest.fixture
@@ -111,6 +111,25 @@ def test_half_precision_is_squared_in_float32() -> None:
     weight = torch.tensor(300.0, dtype=torch.float16, requires_grad=True)
     phi = (weight * 300)[None]
     assert exact(phi, [weight]).item() == 90_000
+
+
+@pytest.mark.parametrize(("name", "options"), [("hutchinson", {"probes": 3}), ("sum", {}), ("exact", {})])
+def test_taking_vectors_one_by_one_gives_the_same_gradient(
+    name: str, options: dict[str, int], net: nn.Module, inputs: Tensor
+) -> None:
+    phi, parameters = net(inputs), list(net.parameters())
+    seeded = {"generator": torch.Generator().manual_seed(8)} if options else {}
+    value = ESTIMATORS[name](phi, parameters[:2], create_graph=True, **options, **seeded)
+    expected = torch.autograd.grad(value, parameters[1:], retain_graph=True, allow_unused=True)
+    generator = torch.Generator().manual_seed(8)
+    found, gradients = estimate_with_gradient(
+        name, phi, parameters[:2], parameters[1:], **options, generator=generator
+    )
+    torch.testing.assert_close(found, value.detach())
+    assert not found.requires_grad
+    assert expected[-1] is None, "the last bias shifts the outputs and reacts to nothing"
+    for gradient, part, parameter in zip(gradients, expected, parameters[1:], strict=True):
+        torch.testing.assert_close(gradient, torch.zeros_like(parameter) if part is None else part)
 
 
 @pytest.mark.parametrize("probes", [0, -1])

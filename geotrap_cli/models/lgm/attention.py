@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from typing import Final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 RESIDUAL_SCALE: Final = math.sqrt(0.5)
 """Keeps the variance of a sum of two branches that have the same variance (LGM uses it for every residual)."""
+
+
+def twice_differentiable() -> AbstractContextManager[None]:
+    """Return a context in which second derivatives of attention exist: the fused kernels have none.
+
+    With gradient checkpointing the backward passes have to lie inside too, as they call the network again. All of
+    PyTorch's attention is affected, whatever the generator. It takes more time and memory.
+    """
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 class Attention(nn.Module):

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.traps import BaseTrap, TrapConfig, weighted_mean
+from geotrap_cli.traps import Attribute, BaseTrap, TrapConfig, weighted_mean
 
 
 class BrightnessConfig(TrapConfig):
@@ -26,6 +26,11 @@ class BrightnessTrap(BaseTrap[BrightnessConfig]):
     def upper_bound(self) -> float:
         """Zero, reached by white Gaussians."""
         return 0.0
+
+    @property
+    def attribute(self) -> Attribute:
+        """The colours: what `[traps.brightness.dynamic]` makes over- or insensitive to weights."""
+        return Attribute("rgb")
 
     def measure(self, batch: GaussianBatch, weights: Tensor | None) -> Tensor:
         """Loss per object [B]."""
