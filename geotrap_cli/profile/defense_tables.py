@@ -6,8 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from geotrap_cli.profile.base import FilePath, Names, NonNegative, Positive, Table
-from geotrap_cli.profile.dynamic_table import DynamicTable
+from geotrap_cli.profile.base import Count, FilePath, Names, NonNegative, Positive, Table
+
+
+class DynamicTable(Table):
+    """``[traps.KEY.dynamic]``: sensitivity of a trap to the weights."""
+
+    eta: float = Field(description="Weight of -log S; positive: raise the sensitivity, negative: lower it.")
+    estimator: Literal["hutchinson", "sum", "exact"] = Field(default="hutchinson", description="How S is estimated.")
+    probes: Count = Field(default=1, description="Random vectors of the hutchinson estimator (vectors).")
+    every: Count = Field(default=1, description="Interval at which the term is added (optimizer steps).")
+    layers: Names = Field(default=(), description="Units whose parameters count; empty: all that are trained.")
 
 
 class TrapTable(Table):
@@ -17,7 +26,7 @@ class TrapTable(Table):
 
     weight: Positive = Field(default=1.0, description="Weight of this trap in the aggregation.")
     dynamic: DynamicTable | None = Field(
-        default=None, description="Sensitivity of what the trap acts on to the weights; unset: no such term."
+        default=None, description="Sensitivity of the trap to the weights; unset: none."
     )
 
     @property
@@ -41,6 +50,22 @@ class RetainTable(Table):
 
     weight: NonNegative = Field(default=400.0, description="Weight of the distillation in the total loss.")
     power: Annotated[int, Field(ge=1, le=2)] = Field(default=1, description="Exponent p of mean |G - G0|^p.")
+    normalise: Literal["none", "attribute"] = Field(
+        default="none",
+        description="attribute: divide each attribute by its root mean square over the object's undefended Gaussians.",
+    )
+    quaternions: Literal["raw", "sign_invariant"] = Field(
+        default="raw", description="sign_invariant: measure the distance to q or to -q, whichever is smaller."
+    )
+    render_weight: NonNegative = Field(
+        default=0.0,
+        description="Weight of the mean squared error between renderings of G and of G0, in the total loss; 0: none.",
+    )
+    render_views: Count = Field(default=2, description="Random views of a source object that are rendered (views).")
+    cache: bool = Field(
+        default=False,
+        description="Keep G0 of each source object and choice of input views on disk, for later steps and runs.",
+    )
 
 
 class LayersTable(Table):

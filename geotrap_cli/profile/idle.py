@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from geotrap_cli.profile.idle_dynamic import check_dynamic
 from geotrap_cli.profile.problems import Problems
-from geotrap_cli.profile.schema import AggregationTable, LossTable, Profile
+from geotrap_cli.profile.schema import AggregationTable, LossTable, Profile, RetainTable
 
 TEMPERED_METHODS = ("logsumexp", "pairwise")
 """The aggregation methods that have a temperature."""
@@ -23,4 +22,5 @@ def check_idle(profile: Profile, problems: Problems) -> None:
         problems.add_idle(
             "loss.perceptual_weight", "loss.perceptual is 'none', so there is nothing to weigh; remove it"
         )
-    check_dynamic(profile, problems)
+    if profile.retain.render_weight == 0 and profile.retain.render_views != RetainTable().render_views:
+        problems.add_idle("retain.render_views", "retain.render_weight is 0, so nothing is rendered; remove it")

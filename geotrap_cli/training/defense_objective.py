@@ -8,7 +8,6 @@ import torch
 
 from geotrap_cli.gaussians import activate
 from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.training.dynamic import DynamicTerm
 from geotrap_cli.training.precision import autocast
 from geotrap_cli.training.retention import Retention
 from geotrap_cli.training.terms import TargetPass, TargetTerm, Term
@@ -17,7 +16,7 @@ from geotrap_cli.training.workbench import Workbench
 
 
 class DefenseObjective:
-    """p·λ_distill·R(source) + (1 − p)·λ_trap·[A(traps on target) + Σ extra terms], with p = ``train.source_ratio``.
+    """p·R(source) + (1 − p)·λ_trap·[A(traps on target) + Σ extra terms], with p = ``train.source_ratio``.
 
     Args:
         bench: Data and settings.
@@ -30,10 +29,9 @@ class DefenseObjective:
         self.bench, self.model, self.teacher, self.traps = bench, model, teacher.eval().requires_grad_(False), traps
         seed = bench.profile.train.seed
         self.target = bench.sampler(bench.splits.defense_target, 0, seed)
-        self.source = bench.sampler(bench.splits.source_train, 0, seed)
         self.retention = Retention(bench, self.teacher)
-        self.dynamic = DynamicTerm(bench.profile, model, traps.traps)
-        self.extra_terms: Sequence[TargetTerm] = (self.dynamic,) if self.dynamic.terms else ()
+        self.source = bench.sampler(bench.splits.source_train, self.retention.views, seed)
+        self.extra_terms: Sequence[TargetTerm] = ()
 
     def __call__(self, step: int) -> dict[str, torch.Tensor]:
         """Return the named loss terms of one step; the traps' own values are reported unweighted."""
@@ -61,5 +59,5 @@ class DefenseObjective:
 
     def _weighted(self, trap: Term, retained: Term) -> torch.Tensor:
         train, ratio = self.bench.profile.train, self.bench.profile.train.source_ratio
-        weighted = ratio * self.bench.profile.retain.weight * retained.loss
+        weighted = ratio * retained.loss
         return weighted + (1 - ratio) * train.trap_weight * trap.loss
