@@ -9,7 +9,7 @@ from typing import Any
 from geotrap_cli.errors import GeotrapError, UsageError
 
 INTERRUPTED = 130
-RESUMABLE = ("train", "attack", "pretrain")
+RESUMABLE = ("train", "attack", "pretrain", "sweep")
 
 _OS_HINTS = {
     errno.ENOSPC: "free some space, or choose another disk with --runs or GEOTRAP_CACHE",

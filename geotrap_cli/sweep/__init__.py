@@ -1,0 +1,1 @@
+"""Trying every combination of traps: train, attack and rank each."""
