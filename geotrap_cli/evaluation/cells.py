@@ -23,6 +23,10 @@ from geotrap_cli.evaluation.validity import AttackHealth
 
 UNDEFENDED, DEFENDED = "undefended", "defended"
 SUBJECTS = (UNDEFENDED, DEFENDED)
+SCRATCH = "scratch"
+BENIGN = {UNDEFENDED: "benign_undefended", DEFENDED: "benign_defended"}
+CONTROLS = (SCRATCH, *BENIGN.values())
+"""What a pair may be accompanied by: the same attack on random weights, and the same fine-tuning on benign objects."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Cell:
 
     Attributes:
         method: Name of the attack's variant: its key, or ``<key>-<variant>`` for one of a sweep.
-        subject: ``undefended`` or ``defended``.
+        subject: ``undefended`` or ``defended``; in a control ``scratch``, or ``benign_...`` with benign objects in the
+            place of target objects.
         steps: Budget, optimizer steps; an attack that diverged has its last evaluation before that.
         seed: Seed of the attacker's batches.
         evaluations: Scores along the way, in the order of the steps.
@@ -59,6 +64,8 @@ class Cell:
         first_loss: The attacker's loss at the start; None when no step was taken.
         last_loss: The attacker's loss at the end; None when no step was taken.
         family: Key of the attack, where ``method`` is one variant of several; empty stands for the method itself.
+        settings: Digest of everything but weights and seed that the scores depend on; empty in old runs.
+        batch_size: Objects in a step; None in old runs.
     """
 
     method: str
@@ -72,6 +79,8 @@ class Cell:
     first_loss: float | None
     last_loss: float | None
     family: str = ""
+    settings: str = ""
+    batch_size: int | None = None
 
     @property
     def key(self) -> str:
@@ -98,19 +107,10 @@ def read_cell(path: Path) -> Cell:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="see `geotrap runs`") from error
     except ValidationError as error:
         raise _broken(path, _first_problem(error)) from error
-    problem = _inconsistency(cell, path)
+    problem = _misplaced(cell, path) or inconsistency(cell)
     if problem:
         raise _broken(path, problem)
     return cell
-
-
-def read_cells(folder: Path) -> list[Cell]:
-    """Read all cells of a folder, by file name; none when it does not exist.
-
-    Raises:
-        UsageError: A file holds no cell.
-    """
-    return [read_cell(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")]
 
 
 def has_cell(folder: Path, method: str, subject: str) -> bool:
@@ -137,10 +137,17 @@ def _first_problem(error: ValidationError) -> str:
     return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
-def _inconsistency(cell: Cell, path: Path) -> str | None:
-    steps = [evaluation.step for evaluation in cell.evaluations]
-    if path.name != f"{cell.method}-{cell.subject}.json" or cell.subject not in SUBJECTS:
+def _misplaced(cell: Cell, path: Path) -> str | None:
+    if path.name != f"{cell.method}-{cell.subject}.json" or cell.subject not in (*SUBJECTS, *CONTROLS):
         return f"it holds the attack {cell.method!r} on {cell.subject!r} weights"
+    return None
+
+
+def inconsistency(cell: Cell) -> str | None:
+    """Return in words what cannot be true of a cell, None where nothing speaks against it."""
+    steps = [evaluation.step for evaluation in cell.evaluations]
+    if not steps:
+        return "it was never evaluated"
     if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
         return f"its evaluations are not in the order of the steps: {steps}"
     for evaluation in cell.evaluations:

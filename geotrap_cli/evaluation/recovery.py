@@ -149,10 +149,14 @@ def median_steps(counts: Sequence[Count]) -> Count:
 
 
 def log_rank_p_value(defended: Sequence[Count], undefended: Sequence[Count]) -> float:
-    """Return the two-sided log-rank p-value that both sets of counts come from one distribution."""
+    """Return the two-sided log-rank p-value that both sets of counts come from one distribution.
+
+    ``nan`` where the data cannot tell: nothing was reached, or everything at one and the same step.
+    """
     from scipy.stats import logrank
 
-    return float(logrank(_survival_data(defended), _survival_data(undefended)).pvalue)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(logrank(_survival_data(defended), _survival_data(undefended)).pvalue)
 
 
 def _survival_data(counts: Sequence[Count]) -> object:

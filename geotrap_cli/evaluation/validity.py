@@ -75,6 +75,10 @@ class Evidence:
     """Whether the de-saturating attack was run."""
     desaturate_recovered: bool | None = None
     """Whether it recovered target quality; None when not measured."""
+    desaturate_zero_gradient_share: float | None = None
+    """Share of its own gradients that are exactly zero: an attack without gradients has not de-saturated anything."""
+    undefended_quality: float | None = None
+    """Best quality that this attack reaches on the undefended weights; None: it is the one that sets the ceiling."""
     scratch_quality: float | None = None
     """Best quality of the same attack from random weights; None when that control was not run."""
 
@@ -85,6 +89,7 @@ class Limits:
 
     min_range_db: float = 3.0
     min_gain_db: float = 2.0
+    ceiling_share: float = 0.9
     source_tolerance_db: float = 1.0
     zero_gradient_share: float = 0.5
     saturated_share: float = 0.5
@@ -179,11 +184,22 @@ def _attack_weak(evidence: Evidence, limits: Limits) -> Iterator[Reason]:
     if ceiling is not None and evidence.floor is not None and ceiling - evidence.floor < limits.min_range_db:
         span = f"ends {ceiling - evidence.floor:.2f} dB above a white image"
         yield Reason(State.ATTACK_WEAK, f"the undefended attack {span} ({limits.min_range_db:g} dB needed)")
+    share = _share_of_ceiling(evidence)
+    if share is not None and share < limits.ceiling_share:
+        text = f"another attack does better on the undefended weights: this one reaches {share:.0%} of the ceiling"
+        yield Reason(State.ATTACK_WEAK, f"{text} ({limits.ceiling_share:.0%} needed)")
     if gain is not None and gain < limits.min_gain_db:
         text = f"the undefended attack gains {gain:.2f} dB ({limits.min_gain_db:g} dB needed)"
         yield Reason(State.ATTACK_WEAK, text)
     if ceiling is not None and scratch is not None and scratch >= ceiling:
         yield Reason(State.ATTACK_WEAK, "training from scratch does as well as the undefended weights")
+
+
+def _share_of_ceiling(evidence: Evidence) -> float | None:
+    ceiling, floor, reached = evidence.ceiling, evidence.floor, evidence.undefended_quality
+    if ceiling is None or floor is None or reached is None or not ceiling > floor:
+        return None
+    return (reached - floor) / (ceiling - floor)
 
 
 def _source_broken(evidence: Evidence, limits: Limits) -> Iterator[Reason]:
@@ -194,15 +210,23 @@ def _source_broken(evidence: Evidence, limits: Limits) -> Iterator[Reason]:
 
 def _masked(evidence: Evidence, limits: Limits) -> Iterator[Reason]:
     flags = _health_flags(evidence.health, limits)
-    if not flags or (evidence.desaturate_run and evidence.desaturate_recovered is False):
-        return
+    outcome = _desaturation(evidence, limits)
+    if flags and outcome is not None:
+        yield Reason(State.MASKED, f"{' and '.join(flags)}, and {outcome}")
+
+
+def _desaturation(evidence: Evidence, limits: Limits) -> str | None:
+    """Return why the de-saturating attack does not clear the defense; None where it was tried and failed."""
     if not evidence.desaturate_run:
-        outcome = "the de-saturating attack was not run"
-    elif evidence.desaturate_recovered is None:
-        outcome = "the outcome of the de-saturating attack was not measured"
-    else:
-        outcome = "the de-saturating attack recovered"
-    yield Reason(State.MASKED, f"{' and '.join(flags)}, and {outcome}")
+        return "the de-saturating attack was not run"
+    if evidence.desaturate_recovered is None:
+        return "the outcome of the de-saturating attack was not measured"
+    if evidence.desaturate_recovered:
+        return "the de-saturating attack recovered"
+    dead = evidence.desaturate_zero_gradient_share
+    if dead is not None and dead > limits.zero_gradient_share:
+        return f"{dead:.0%} of the de-saturating attack's own gradients are exactly zero"
+    return None
 
 
 def _health_flags(health: AttackHealth | None, limits: Limits) -> list[str]:

@@ -41,6 +41,10 @@ class EvalTable(Table):
     source_tolerance_db: NonNegative = Field(
         default=1.0, description="Mean loss of foreground PSNR on source above which the defense counts as broken (dB)."
     )
+    attacker_source_bound_db: NonNegative = Field(
+        default=3.0,
+        description="Loss of foreground PSNR on source up to which an attacked model still counts as working (dB).",
+    )
     recover_threshold: Fraction = Field(
         default=0.9, description="Recovery ratio at which an attack counts as recovered."
     )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.evaluation.cells import Cell, CellEvaluation, has_cell, read_cell, read_cells, write_cell
+from geotrap_cli.evaluation.cells import CONTROLS, SUBJECTS, Cell, CellEvaluation, has_cell, read_cell, write_cell
 from geotrap_cli.evaluation.evaluate import ObjectScore
 from geotrap_cli.evaluation.geometry import GeometryRecorder
 from geotrap_cli.evaluation.validity import AttackHealth
@@ -48,13 +48,11 @@ def test_missing_measurements_stay_missing(tmp_path: Path, health: AttackHealth 
 
 
 def test_folder(tmp_path: Path) -> None:
-    assert read_cells(tmp_path / "none") == []
-    cells = [sample(subject=subject) for subject in ("defended", "undefended")]
-    for cell in cells:
-        assert not has_cell(tmp_path, "lora", cell.subject)
-        write_cell(tmp_path, cell)
-        assert has_cell(tmp_path, "lora", cell.subject)
-    assert read_cells(tmp_path) == cells
+    for subject in (*SUBJECTS, *CONTROLS):
+        assert not has_cell(tmp_path, "lora", subject)
+        path = write_cell(tmp_path, sample(subject=subject))
+        assert has_cell(tmp_path, "lora", subject)
+        assert read_cell(path).subject == subject
     assert not has_cell(tmp_path, "full", "defended")
 
 
@@ -63,6 +61,7 @@ def test_folder(tmp_path: Path) -> None:
     [
         ('"steps": 10', '"steps": "many"', "steps:"),
         ('"method": "lora"', '"method": "full"', "holds the attack 'full'"),
+        ('"subject": "defended"', '"subject": "stranger"', "'stranger' weights"),
         ('"step": 10', '"step": 0', "order of the steps"),
         ('"id": "a"', '"id": "mug/0"', "appears twice"),
         ('"seconds": 1.5,', "", "seconds:"),
