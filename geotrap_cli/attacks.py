@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,6 +29,8 @@ LossTerms = dict[str, torch.Tensor]
 #: The rendering loss of the profile.
 ReconstructionTerms = Callable[["GaussianBatch", "ViewBatch"], LossTerms]
 
+Options = TypeVar("Options", bound="StepConfig")
+
 
 class StepConfig(BaseModel):
     """The option of every attack; what takes AdamW steps has those of :class:`AttackConfig` beside it."""
@@ -40,7 +42,16 @@ class StepConfig(BaseModel):
     )
 
 
-class AttackConfig(StepConfig):
+class ScheduleConfig(StepConfig):
+    """Options of an attack whose learning rate follows a schedule."""
+
+    schedule: Literal["constant", "linear", "cosine", "wsd", "one_cycle"] = Field(
+        default="cosine", description="Learning-rate schedule over the attack."
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="Steps over which the learning rate rises.")
+
+
+class AttackConfig(ScheduleConfig):
     """Options of an attack that fine-tunes with AdamW."""
 
     lr: float = Field(default=1e-4, gt=0, description="Peak learning rate.")
@@ -48,10 +59,6 @@ class AttackConfig(StepConfig):
     betas: tuple[float, float] = Field(
         default=(0.9, 0.95), description="Moment decay rates of AdamW; LGM uses (0.9, 0.95)."
     )
-    schedule: Literal["constant", "linear", "cosine", "wsd", "one_cycle"] = Field(
-        default="cosine", description="Learning-rate schedule over the attack."
-    )
-    warmup_steps: int = Field(default=0, ge=0, description="Steps over which the learning rate rises.")
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,7 @@ class Attack:
 
     def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the attack's optimizer: AdamW unless a plug-in says otherwise."""
-        config = self._adamw_options()
+        config = self._options(AttackConfig)
         fused = all(parameter.is_cuda for parameter in parameters)
         return torch.optim.AdamW(
             parameters, lr=config.lr, weight_decay=config.weight_decay, betas=config.betas, fused=fused
@@ -170,7 +177,7 @@ class Attack:
 
     def schedule(self, steps: int) -> ScheduleFactor:
         """Return the factor of the learning rate at each step of an attack of ``steps`` steps in all phases."""
-        config = self._adamw_options()
+        config = self._options(ScheduleConfig)
         return make_schedule(config.schedule, steps, config.warmup_steps)
 
     def gaussians(self, raw: torch.Tensor) -> GaussianBatch:
@@ -211,7 +218,7 @@ class Attack:
 
         save_generator(model, folder)
 
-    def _adamw_options(self) -> AttackConfig:
-        if not isinstance(self.config, AttackConfig):
-            raise TypeError(f"attack {self.key} has no AdamW options, so it must bring its optimizer and schedule")
+    def _options(self, kind: type[Options]) -> Options:
+        if not isinstance(self.config, kind):
+            raise TypeError(f"{type(self).__name__} has no {kind.__name__}, so it must bring what would read it")
         return self.config

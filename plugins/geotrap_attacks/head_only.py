@@ -1,0 +1,74 @@
+"""Training the last linear maps alone: the cheapest way to undo what sits in front of the activations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+from pydantic import Field
+from torch import nn
+
+from geotrap_attacks._sweep import Distinct
+from geotrap_cli.attacks import Attack, AttackConfig
+from geotrap_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from geotrap_cli.models.lgm.model import LGM
+
+Head = Literal["conv", "conv_out"]
+UNITS: Final[dict[Head, tuple[str, ...]]] = {"conv": ("conv",), "conv_out": ("unet.conv_out", "conv")}
+
+
+class HeadOnlyConfig(AttackConfig):
+    """Options of training the head."""
+
+    lr: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
+    heads: Distinct[Head] = Field(
+        default=("conv", "conv_out"),
+        min_length=1,
+        description="How much of the head, one cell each: the 1x1 convolution, or with it the one before.",
+    )
+
+
+class HeadAttack(Attack):
+    """AdamW on the head.
+
+    Args:
+        config: Options.
+        head: How much of it.
+    """
+
+    key: ClassVar[str] = "head_only"
+
+    def __init__(self, config: HeadOnlyConfig, head: Head) -> None:
+        super().__init__(config)
+        self.head = head
+
+    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+        """Freeze all but the head.
+
+        Raises:
+            UsageError: The generator's 1x1 convolution is fused away and nothing else is to be trained.
+        """
+        members = model.units()
+        names = {name for unit in UNITS[self.head] if unit in members for name in members[unit]}
+        if not names:
+            what = f"attack.{self.key}: the head of this generator is fused, so there is no 1x1 convolution to train"
+            raise UsageError(what, f"Set attack.{self.key}.heads=conv_out")
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in names)
+        return {name: parameter for name, parameter in model.named_parameters() if name in names}
+
+
+class HeadOnlyAttack(Attack):
+    """The 1x1 convolution alone, then with the convolution before it."""
+
+    key: ClassVar[str] = "head_only"
+    summary: ClassVar[str] = "the last one or two convolutions alone"
+    source: ClassVar[str] = "linear probing, as in evaluations of CN and by Sarker"
+    budget: ClassVar[str] = "attack.steps for each size of the head"
+    Config: ClassVar[type[HeadOnlyConfig]] = HeadOnlyConfig
+    config: HeadOnlyConfig
+
+    def variants(self) -> dict[str, Attack]:
+        """Return one attack a size of the head."""
+        return {f"{self.key}-{head}": HeadAttack(self.config, head) for head in self.config.heads}

@@ -1,0 +1,28 @@
+"""LoRA on convolutions alone."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from geotrap_attacks.lora import CONVOLUTIONS, LoraAttack, LoraConfig
+from geotrap_cli.profile.base import Names
+
+
+class LoraConvConfig(LoraConfig):
+    """Options of LoRA on convolutions."""
+
+    targets: Names = Field(
+        default=CONVOLUTIONS, min_length=1, description="Last name components of the modules that get an adapter."
+    )
+
+
+class LoraConvAttack(LoraAttack):
+    """Adapters on convolutions, where most of LGM's weights are."""
+
+    key: ClassVar[str] = "lora_conv"
+    summary: ClassVar[str] = "LoRA adapters on convolutions alone (PEFT)"
+    source: ClassVar[str] = "reproductions of IMMA; convolution adapters of PEFT"
+    Config: ClassVar[type[LoraConvConfig]] = LoraConvConfig
+    config: LoraConvConfig
