@@ -7,16 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from geotrap_cli.profile.base import Count, FilePath, Names, NonNegative, Positive, Table
-
-
-class DynamicTable(Table):
-    """``[traps.KEY.dynamic]``: sensitivity of a trap to the weights."""
-
-    eta: float = Field(description="Weight of -log S; positive: raise the sensitivity, negative: lower it.")
-    estimator: Literal["hutchinson", "sum", "exact"] = Field(default="hutchinson", description="How S is estimated.")
-    probes: Count = Field(default=1, description="Random vectors of the hutchinson estimator (vectors).")
-    every: Count = Field(default=1, description="Interval at which the term is added (optimizer steps).")
-    layers: Names = Field(default=(), description="Units whose parameters count; empty: all that are trained.")
+from geotrap_cli.profile.dynamic_table import DynamicTable
 
 
 class TrapTable(Table):
@@ -26,7 +17,7 @@ class TrapTable(Table):
 
     weight: Positive = Field(default=1.0, description="Weight of this trap in the aggregation.")
     dynamic: DynamicTable | None = Field(
-        default=None, description="Sensitivity of the trap to the weights; unset: none."
+        default=None, description="Sensitivity of what the trap acts on to the weights; unset: no such term."
     )
 
     @property

@@ -76,9 +76,9 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
     model, teacher = open_model(profile, device), open_model(profile, device)
     bench = open_workbench(profile, device, model)
     trainable = select_parameters(model, profile.layers.units, profile.layers.freeze_head)
+    objective = DefenseObjective(bench, model, teacher, traps)
     with create_or_resume("train", options, loaded) as run:
         record_inputs(run, bench, teacher)
-        objective = DefenseObjective(bench, model, teacher, traps)
         _prepare(bench, objective, console, options.quiet)
         began = time.perf_counter()
         _train(bench, model, trainable, objective, run, console, options.quiet)
@@ -115,7 +115,8 @@ def _train(
     checkpointer = Checkpointer(
         run.path / "checkpoints" / "last", trainable, optimizer, lambda folder: save_generator(model, folder)
     )
-    shown = ("total", *objective.retention.metric_names, *(f"{key}_static" for key in objective.traps.traps))
+    static = (f"{key}_static" for key in objective.traps.traps)
+    shown = ("total", *objective.retention.metric_names, *static, *objective.dynamic.metric_names)
     model.train()
     with StepProgress(console, "train", train.steps, shown, train.log_every, quiet) as progress:
 

@@ -8,6 +8,7 @@ import torch
 
 from geotrap_cli.gaussians import activate
 from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.training.dynamic import DynamicTerm
 from geotrap_cli.training.precision import autocast
 from geotrap_cli.training.retention import Retention
 from geotrap_cli.training.terms import TargetPass, TargetTerm, Term
@@ -31,7 +32,8 @@ class DefenseObjective:
         self.target = bench.sampler(bench.splits.defense_target, 0, seed)
         self.retention = Retention(bench, self.teacher)
         self.source = bench.sampler(bench.splits.source_train, self.retention.views, seed)
-        self.extra_terms: Sequence[TargetTerm] = ()
+        self.dynamic = DynamicTerm(bench.profile, model, traps.traps)
+        self.extra_terms: Sequence[TargetTerm] = (self.dynamic,) if self.dynamic.terms else ()
 
     def __call__(self, step: int) -> dict[str, torch.Tensor]:
         """Return the named loss terms of one step; the traps' own values are reported unweighted."""
