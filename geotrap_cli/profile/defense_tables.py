@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from geotrap_cli.profile.base import Count, FilePath, Names, NonNegative, Positive, Table
+from geotrap_cli.profile.base import Count, FilePath, Multipliers, Names, NonNegative, Positive, Table
 from geotrap_cli.profile.dynamic_table import DynamicTable
 
 
@@ -66,10 +66,14 @@ class LayersTable(Table):
     freeze_head: bool = Field(
         default=True, description="Keep the head as it is: unet.conv_out and the 1x1 convolution behind it."
     )
-
-
-class RobustTable(Table):
-    """``[robust]``: no mechanism against an adaptive attacker is available yet, so any key is an error."""
+    freeze_lora_targets: bool = Field(
+        default=False,
+        description="Keep every module as it is that the attack lora, as [attack.lora] is set, would adapt.",
+    )
+    lr_multipliers: Multipliers = Field(
+        default_factory=dict,
+        description="Factors of train.lr by unit, or by the beginning of units' names; the longest that fits counts.",
+    )
 
 
 class LossTable(Table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from geotrap_cli.profile.idle_dynamic import check_dynamic
+from geotrap_cli.profile.idle_robust import check_robust
 from geotrap_cli.profile.problems import Problems
 from geotrap_cli.profile.schema import AggregationTable, LossTable, Profile, RetainTable
 
@@ -26,3 +27,4 @@ def check_idle(profile: Profile, problems: Problems) -> None:
     if profile.retain.render_weight == 0 and profile.retain.render_views != RetainTable().render_views:
         problems.add_idle("retain.render_views", "retain.render_weight is 0, so nothing is rendered; remove it")
     check_dynamic(profile, problems)
+    check_robust(profile, problems)

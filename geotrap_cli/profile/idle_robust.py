@@ -30,5 +30,7 @@ def _check_halves(profile: Profile, problems: Problems) -> None:
     if train.trap_weight == 0 or train.source_ratio == 1:
         for name in on:
             problems.add(f"robust.{name}", "the traps have no weight, so that it would change nothing; remove it")
-    elif table.pcgrad and (profile.retain.weight == 0 or train.source_ratio == 0):
+    elif table.pcgrad and (
+        (profile.retain.weight == 0 and profile.retain.render_weight == 0) or train.source_ratio == 0
+    ):
         problems.add("robust.pcgrad", "the distillation has no weight, so that nothing points against it; remove it")

@@ -37,7 +37,10 @@ class Layers:
     origins: dict[str, Origin] = field(default_factory=dict)
 
     def add(self, values: Mapping[str, Any], origin: Origin) -> None:
-        """Lay ``values`` over what is there; ``traps.KEY = false`` takes an inherited trap (or its dynamic) away."""
+        """Lay ``values`` over what is there; ``traps.KEY = false`` takes an inherited trap away, or its dynamic table.
+
+        ``robust.MECHANISM = false`` does the same.
+        """
         self._merge(self.tables, values, origin, "")
 
     def _merge(self, tables: dict[str, Any], values: Mapping[str, Any], origin: Origin, prefix: str) -> None:
@@ -73,6 +76,8 @@ class Layers:
 
 def _removable(dotted: str) -> bool:
     table, *inner = dotted.split(".")
+    if table == "robust":
+        return len(inner) == 1
     return table == "traps" and (len(inner) == 1 or inner[1:] == ["dynamic"])
 
 

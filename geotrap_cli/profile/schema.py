@@ -15,10 +15,10 @@ from geotrap_cli.profile.defense_tables import (
     LayersTable,
     LossTable,
     RetainTable,
-    RobustTable,
     TrapTable,
 )
 from geotrap_cli.profile.model_tables import DataTable, ModelTable
+from geotrap_cli.profile.robust_tables import HeadAttackTable, RobustTable, UnrolledTable
 from geotrap_cli.profile.training_tables import PretrainTable, TrainTable
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "DataTable",
     "DynamicTable",
     "EvalTable",
+    "HeadAttackTable",
     "LayersTable",
     "LossTable",
     "ModelTable",
@@ -36,6 +37,7 @@ __all__ = [
     "RobustTable",
     "TrainTable",
     "TrapTable",
+    "UnrolledTable",
     "flatten",
 ]
 

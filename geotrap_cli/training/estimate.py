@@ -19,8 +19,10 @@ from geotrap_cli.profile.schema import Profile
 from geotrap_cli.runs import folder_name, resumable_run
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
 from geotrap_cli.training.cost import ObjectCost, count_object, measure_rate
+from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.precision import pick_device, resolve_precision
+from geotrap_cli.training.robust.cost import extra_passes
 
 FLOAT_BYTES = 4
 #: Copies of a trained weight beside the weight itself: its gradient and the two moments of AdamW.
@@ -140,14 +142,16 @@ def plan_defense(options: CommonOptions, loaded: LoadedProfile) -> Plan:
         UsageError: A unit does not exist, or the weights' folder is no model.
     """
     profile, model = loaded.profile, meta_model(loaded.profile)
-    trained = select_parameters(model, profile.layers.units, profile.layers.freeze_head)
+    trained = select_parameters(model, *layer_choice(model, profile))
     cost = count_object(model, profile.model.gradient_checkpointing)
     train, batch = profile.train, profile.train.batch_size
     # A step sees as many target as source objects; the teacher sees the source objects.
     step = 2 * batch * (cost.forward + cost.backward) + batch * cost.forward
+    extra = extra_passes(profile.robust)
+    step += batch * (extra.forward * cost.forward + extra.backward * cost.backward)
     # Both generators see held-out target and source objects.
     audit = 2 * 2 * profile.eval.objects * cost.forward
-    memory = _memory(options, profile, model, trained, 2 * batch, cost, copies_of_all=1)
+    memory = _memory(options, profile, model, trained, (2 + extra.graphs) * batch, cost, 1 + extra.copies)
     phase = Phase("train", 1, _by_unit(trained), train.steps, 1, train.steps * step + audit, memory)
     return _plan("train", options, loaded, model, (phase,), cost)
 

@@ -216,7 +216,7 @@ class TestProblems:
             ("trian.steps=1", "trian: unknown key; did you mean 'train'?"),
             ("batch_size=1", "batch_size: unknown key; did you mean 'train.batch_size'?"),
             ("model.clip_norm=1", "model.clip_norm: unknown key; did you mean 'train.clip_norm'?"),
-            ("robust.noise=1", "robust.noise: unknown key; this table has none"),
+            ("robust.noise=1", "robust.noise: unknown key; this table has parameter_noise, input_noise, awp"),
             ("traps.position.epsilno=1", "traps.position.epsilno: unknown key; did you mean 'traps.position.epsilon'?"),
             ("traps.positon={}", "traps.positon: unknown trap 'positon'; did you mean 'position'?"),
             ("traps.position=3", "traps.position: expects a table"),
