@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.models.loading import save_generator, weights_hash
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
+from geotrap_cli.profile.schema import Profile
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.reports.tables import records_table
 from geotrap_cli.runs import RunFolder, create_or_resume
@@ -21,7 +24,9 @@ from geotrap_cli.training.audit import TrapDepths, measure_depths
 from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.defense_objective import DefenseObjective
 from geotrap_cli.training.inputs import record_inputs
+from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
+from geotrap_cli.training.learning_rates import parameter_groups
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.precision import pick_device
 from geotrap_cli.training.schedules import make_schedule
@@ -75,13 +80,14 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
     traps = TrapSet.from_profile(profile)
     model, teacher = open_model(profile, device), open_model(profile, device)
     bench = open_workbench(profile, device, model)
-    trainable = select_parameters(model, profile.layers.units, profile.layers.freeze_head)
+    trainable = select_parameters(model, *layer_choice(model, profile))
+    optimizer = _make_optimizer(profile, model, trainable)
     objective = DefenseObjective(bench, model, teacher, traps)
     with create_or_resume("train", options, loaded) as run:
         record_inputs(run, bench, teacher)
         _prepare(bench, objective, console, options.quiet)
         began = time.perf_counter()
-        _train(bench, model, trainable, objective, run, console, options.quiet)
+        _train(objective, trainable, optimizer, run, console, options.quiet)
         seconds = time.perf_counter() - began
         save_generator(model, run.path / MODEL)
         depths, drift = measure_depths(bench, traps, model, teacher)
@@ -94,24 +100,25 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
 def _prepare(bench: Workbench, objective: DefenseObjective, console: Console, quiet: bool) -> None:
     train = bench.profile.train
     wanted = [bench.draw(bench.splits.eval_target), bench.draw(bench.splits.source_eval)]
-    wanted += [sampler.drawn(train.steps, train.batch_size) for sampler in (objective.target, objective.source)]
+    wanted.append(objective.drawn(train.steps))
     prepare_views(bench, [name for ids in wanted for name in ids], console, quiet)
 
 
+def _make_optimizer(profile: Profile, model: LGM, trainable: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    train = profile.train
+    groups = parameter_groups(model, trainable, train.lr, profile.layers.lr_multipliers)
+    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=True)
+
+
 def _train(
-    bench: Workbench,
-    model: LGM,
-    trainable: dict[str, torch.nn.Parameter],
     objective: DefenseObjective,
+    trainable: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
     run: RunFolder,
     console: Console,
     quiet: bool,
 ) -> None:
-    train = bench.profile.train
-    parameters = list(trainable.values())
-    optimizer = torch.optim.AdamW(
-        parameters, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=True
-    )
+    train, model = objective.bench.profile.train, objective.model
     checkpointer = Checkpointer(
         run.path / "checkpoints" / "last", trainable, optimizer, lambda folder: save_generator(model, folder)
     )
@@ -127,5 +134,6 @@ def _train(
 
         settings = LoopSettings(train.steps, train.clip_norm, train.checkpoint_every)
         schedule = make_schedule(train.schedule, train.steps, train.warmup_steps)
-        optimise(objective, parameters, optimizer, schedule, settings, LoopHooks(on_step=on_step), checkpointer)
+        hooks = LoopHooks(on_step=on_step, backward=objective.backward)
+        optimise(objective, list(trainable.values()), optimizer, schedule, settings, hooks, checkpointer)
     model.eval()
