@@ -41,7 +41,7 @@ class Mechanisms:
     @property
     def needs_clean_gradient(self) -> bool:
         """Whether anything is minimised at the weights and images themselves."""
-        return self.clean_weight > 0 or self.conflict is not None
+        return self.clean_weight > 0 or self.conflict is not None or not self.perturbations
 
     def places(self, step: int, images: Tensor) -> dict[str, Place]:
         """Return this step's place of each perturbation, by name."""
