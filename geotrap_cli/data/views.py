@@ -53,7 +53,7 @@ class ViewSampler:
         self.input_size, self.output_size = input_size, output_size
         self.supervised_views, self.seed = supervised_views, seed
         self.surface_size = (surface_size or input_size) if surface else None
-        self._counts = _view_counts(dataset, self.ids, supervised_views)
+        self._counts = view_counts(dataset, self.ids, supervised_views)
 
     def batch(self, step: int, batch_size: int) -> ViewBatch:
         """Return the batch of ``step``, counted from 0."""
@@ -96,7 +96,7 @@ def evaluation_batches(
     Raises:
         UsageError: no objects, an unknown one, or one with too few views.
     """
-    counts = _view_counts(dataset, ids, views)
+    counts = view_counts(dataset, ids, views)
     draws = [_evaluation_draw(dataset, id, counts[id], views, seed) for id in ids]
     for start in range(0, len(draws), batch_size):
         yield assemble(dataset, draws[start : start + batch_size], input_size, output_size)
@@ -113,7 +113,7 @@ def _evaluation_draw(dataset: ObjectDataset, id: str, count: int, views: int, se
     return ViewDraw(id, inputs, tuple(np.sort(rng.choice(novel, views, replace=False)).tolist()))
 
 
-def _view_counts(dataset: ObjectDataset, ids: Sequence[str], wanted: int) -> dict[str, int]:
+def view_counts(dataset: ObjectDataset, ids: Sequence[str], wanted: int) -> dict[str, int]:
     """Stored views of each object, none of them fewer than ``wanted``."""
     if not ids:
         raise UsageError("no objects to draw views of")
