@@ -127,8 +127,13 @@ def _name_rows(axes: Axes, rows: Sequence[SensitivityRow]) -> None:
 
 def _plain_ticks(axes: Axes) -> None:
     low, high = axes.get_xlim()
-    low, high = min(low, 1 / _SMALLEST_SPAN), max(high, _SMALLEST_SPAN)
-    leading = (1, 2, 5) if high / low > 6 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    label_log_axis(axes, min(low, 1 / _SMALLEST_SPAN), max(high, _SMALLEST_SPAN))
+
+
+def label_log_axis(axes: Axes, low: float, high: float) -> None:
+    """Let the logarithmic horizontal axis run from ``low`` to ``high``, with round plain numbers on it."""
+    span = high / low
+    leading = (1,) if span > 300 else (1, 2, 5) if span > 6 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
     ticks = [tick for tick in round_numbers(leading) if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)

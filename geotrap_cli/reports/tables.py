@@ -28,6 +28,8 @@ _LABELS = {
     "psnr": "whole-image PSNR (dB)",
     "ssim": "SSIM",
     "alpha_iou": "alpha IoU",
+    "chamfer": "Chamfer to undefended",
+    "fscore": "F-score to undefended",
     "lpips": "LPIPS",
     "lpips_custom_trunk": "VGG distance (not LPIPS: other trunk weights)",
 }
@@ -110,30 +112,47 @@ def format_interval(interval: Interval, decimals: int = 2, sign: bool = False) -
     return f"{value} [{low}, {high}]"
 
 
-def sensitivity_table(rows: Sequence[SensitivityRow], title: str = "Sensitivity, target ÷ source") -> Group:
+def sensitivity_table(
+    rows: Sequence[SensitivityRow],
+    title: str = "Sensitivity, target ÷ source",
+    *,
+    beside: Mapping[str, Sequence[float]] | None = None,
+    note: str = "",
+) -> Group:
     """Return the units in the given order with their rank, interval, a column per loss, and what an adapter reaches.
 
     One loss needs no geometric mean: its own column holds the interval.
+
+    Args:
+        rows: The units.
+        title: Above the table.
+        beside: Further columns by name, one value a unit.
+        note: Further words below the table.
     """
     losses = list(dict.fromkeys(loss for row in rows for loss in row.ratios))
-    apart = losses if len(losses) != 1 else []
+    apart, further = losses if len(losses) != 1 else [], dict(beside or {})
     columns: dict[str, Justify] = {
         "#": "right",
         "unit": "left",
         "geo. mean" if len(losses) != 1 else losses[0]: "left",
-        **dict.fromkeys(apart, "right"),
+        **dict.fromkeys([*apart, *further], "right"),
         "LoRA\nreach": "center",
         "no\nattn": "center",
     }
-    lines = [_sensitivity_line(rank, row, apart) for rank, row in enumerate(rows, start=1)]
+    lines = [
+        [str(rank), *_sensitivity_line(row, apart, [values[rank - 1] for values in further.values()])]
+        for rank, row in enumerate(rows, start=1)
+    ]
     mark = f"~ the {CONFIDENCE:.0%} bootstrap interval over object groups contains 1"
-    return make_table(title, columns, lines, f"{mark} · no attn: in a block without attention")
+    caption = f"{mark} · no attn: in a block without attention"
+    return make_table(title, columns, lines, "\n".join([caption, note] if note else [caption]))
 
 
-def _sensitivity_line(rank: int, row: SensitivityRow, apart: Sequence[str]) -> list[str]:
+def _sensitivity_line(row: SensitivityRow, apart: Sequence[str], further: Sequence[float]) -> list[str]:
     combined = format_interval(row.geometric_mean) + (" ~" if row.holds_one else "")
     ratios = [format_number(row.ratios[loss].value) if loss in row.ratios else "n/a" for loss in apart]
-    return [str(rank), row.unit, combined, *ratios, _yes_no(row.lora_reach), _yes_no(row.block_without_attention)]
+    others = ["n/a" if math.isnan(value) else f"{value:.3g}" for value in further]
+    return [row.unit, combined, *ratios, *others, _yes_no(row.lora_reach), _yes_no(row.block_without_attention)]
 
 
 def records_table(title: str, records: Sequence[Mapping[str, Cell]], caption: str = "") -> Group:

@@ -2,45 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
+from geotrap_cli.errors import UsageError
 from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.loading import weights_hash
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
-from geotrap_cli.progress import StepProgress
-from geotrap_cli.runs import RunFolder, create_or_resume
+from geotrap_cli.runs import create_or_resume
+from geotrap_cli.sensitivity.causal import (
+    FOLDER,
+    CausalStudy,
+    changeable_units,
+    check_causal,
+    choose_units,
+    short_bench,
+)
+from geotrap_cli.sensitivity.causal_result import CausalResult
+from geotrap_cli.sensitivity.effects import causal_effects, correlate, gain
 from geotrap_cli.sensitivity.gradients import UnitParameters
-from geotrap_cli.sensitivity.plan import PROBES, SAMPLES, Plan, load_traps, pick_weights
+from geotrap_cli.sensitivity.plan import AnalysedWeights, Plan, pick_weights
 from geotrap_cli.sensitivity.reach import reached_units
+from geotrap_cli.sensitivity.request import REACH, AnalysisRequest
+from geotrap_cli.sensitivity.resampled import resample_scores
 from geotrap_cli.sensitivity.result import AnalysisResult, write_files
-from geotrap_cli.sensitivity.samples import SampleNorms, draw_objects, measure_objects
-from geotrap_cli.sensitivity.scores import GEOMETRIC_MEAN, check_column, order_units, score_units
+from geotrap_cli.sensitivity.resumed import COMMAND, resumed
+from geotrap_cli.sensitivity.rounds import Measured, Meter
+from geotrap_cli.sensitivity.scores import UnitScore, order_units, score_units
 from geotrap_cli.sensitivity.selection import candidates, check_selection, select_units
+from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.precision import pick_device
-from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
+from geotrap_cli.training.workbench import Workbench, open_model, open_workbench
 
-COMMAND = "analyze-layers"
+
+@dataclass(frozen=True)
+class Subject:
+    """What is analysed: a generator, its units, and those that the options let through.
+
+    Attributes:
+        bench: Data and settings.
+        weights: Which weights.
+        model: The generator with them.
+        units: Its units.
+        reached: Units in which the profile's LoRA adapter trains something.
+        selectable: Units that ``--select`` may choose.
+        changeable: Units that ``--causal`` may hold.
+    """
+
+    bench: Workbench
+    weights: AnalysedWeights
+    model: LGM
+    units: UnitParameters
+    reached: frozenset[str]
+    selectable: frozenset[str]
+    changeable: frozenset[str]
 
 
 def run_analysis(
-    options: CommonOptions,
-    loaded: LoadedProfile,
-    console: Console,
-    *,
-    mode: str = "trap",
-    traps: Sequence[str] = (),
-    samples: int | None = None,
-    sort: str | None = None,
-    top: int | None = None,
-    csv: Path | None = None,
-    select: int | None = None,
-    lora_safe: bool = False,
-    probes: int | None = None,
+    options: CommonOptions, loaded: LoadedProfile, console: Console, request: AnalysisRequest | None = None
 ) -> AnalysisResult:
     """Measure the gradient norm of every unit on target and on source objects and write a run folder.
 
@@ -48,83 +68,109 @@ def run_analysis(
         options: Common options; ``run`` names a defense whose weights are analysed instead of the undefended ones.
         loaded: The profile.
         console: For progress and messages.
-        mode: ``trap``, ``attack`` or ``jacobian``.
-        traps: Keys of the traps of mode ``trap``; empty: the profile's.
-        samples: Objects of each side.
-        sort: ``geometric_mean``, ``unit`` (the order of the network) or the name of a loss.
-        top: Units to show.
-        csv: A further place for the CSV file.
-        select: Units to write to layers.toml.
-        lora_safe: Select only units that the profile's LoRA adapter does not reach.
-        probes: Random vectors of mode ``jacobian``.
+        request: What to measure and how to show it; None: the defaults. A resumed run has its own.
 
     Raises:
-        UsageError: The profile, the data, the weights or an argument is wrong.
-        NonFiniteError: A gradient is NaN or infinite.
+        UsageError: The profile, the data, the weights or an option is wrong.
+        NonFiniteError: A gradient is NaN or infinite, or the attack of the causal analysis diverged.
     """
+    request, options = resumed(options) if options.resume else (request or AnalysisRequest(), options)
     profile = loaded.profile
-    chosen_traps = load_traps(profile, traps) if mode == "trap" else {}
-    plan = Plan(
-        mode, chosen_traps, samples or SAMPLES, probes or PROBES, sort or GEOMETRIC_MEAN, top, select, lora_safe
-    )
-    check_column(plan.sort, plan.losses)
-    device = pick_device(options.device)
-    weights, words = pick_weights(options, profile)
-    model = open_model(profile, device, weights)
-    units = UnitParameters.of(model, model.units())
-    reached = reached_units(model, profile.attack.options("lora"))
-    allowed = candidates(units, reached, lora_safe, profile.layers.freeze_head)
-    check_selection(select or 0, allowed)
-    bench = open_workbench(profile, device, model)
+    plan = Plan.of(request, profile)
+    subject = _open(options, loaded, plan)
     if not options.quiet:
-        console.print(f"weights: {words}", soft_wrap=True)
+        console.print(f"weights: {subject.weights.words}", soft_wrap=True)
     with create_or_resume(COMMAND, options, loaded) as run:
-        run.record(mode=mode, losses=plan.losses, data=bench.dataset.fingerprint(), weights=weights_hash(model))
-        target, source = _measure_sides(bench, model, units, plan, run, console, options.quiet)
-        scores = score_units(target, source, units, reached, seed=profile.train.seed, resamples=profile.eval.bootstrap)
-        result = AnalysisResult(run.path, plan, words, len(target.ids), order_units(scores, plan.sort))
-        if select:
-            result = replace(result, chosen=_select(result, allowed, console))
-        write_files(result, csv)
+        run.record(request=request.record(), analysed=None if options.run is None else str(options.run.resolve()))
+        run.record(losses=plan.losses)
+        record_inputs(run, subject.bench, subject.model)
+        measured = Meter(subject.bench, subject.model, subject.units, plan, run, console, options.quiet).measure()
+        scores = order_units(_score(measured, subject), request.sort)
+        result = AnalysisResult(run.path, plan, subject.weights.words, measured.precision, scores)
+        if request.select:
+            result = replace(result, chosen=_select(result, subject.selectable, console))
+        if request.causal:
+            result = replace(result, causal=_causal(result, subject, measured, console, options.quiet))
+        write_files(result)
         run.finish(result.payload())
     return result
 
 
-def _measure_sides(
-    bench: Workbench,
-    model: LGM,
-    units: UnitParameters,
-    plan: Plan,
-    run: RunFolder,
-    console: Console,
-    quiet: bool,
-) -> tuple[SampleNorms, SampleNorms]:
-    """Norms on equally many target and source objects, with equally many views."""
-    pools = {"target": bench.splits.defense_target, "source": bench.splits.source_train}
-    seed, records = bench.profile.train.seed, bench.dataset.records
-    count = min(plan.samples, *(len(ids) for ids in pools.values()))
-    if count < plan.samples and not quiet:
-        console.print(f"{count} objects of each side instead of {plan.samples}: the splits hold no more")
-    ids = {side: draw_objects(records, pool, count, seed) for side, pool in pools.items()}
-    run.record(objects=ids)
-    prepare_views(bench, [*ids["target"], *ids["source"]], console, quiet)
-    views = bench.profile.attack.supervised_views if plan.mode == "attack" else 0
-    measure, groups = plan.measure(bench), {record.id: record.group for record in records}
-    done = iter(range(1, 2 * count + 1))
-    with StepProgress(console, "gradients", 2 * count, (), every=8, quiet=quiet) as bar:
-        target, source = (
-            measure_objects(
-                model, units, bench.sampler(ids[side], views, seed), measure, groups, lambda: bar.update(next(done), {})
-            )
-            for side in ("target", "source")
-        )
-    return target, source
+def _open(options: CommonOptions, loaded: LoadedProfile, plan: Plan) -> Subject:
+    """Open data and generator, and check what the options name before anything is computed."""
+    profile, request = loaded.profile, plan.request
+    device = pick_device(options.device)
+    weights = pick_weights(options, profile)
+    model = open_model(profile, device, weights.source)
+    units = UnitParameters.of(model, model.units())
+    reached = reached_units(model, profile.attack.options("lora"))
+    selectable = candidates(units, reached, request.lora_safe, profile.layers.freeze_head)
+    check_selection(request.select or 0, selectable)
+    check_reach(request.reach, units.names, reached)
+    changeable = frozenset[str]()
+    if request.causal is not None:
+        changeable = changeable_units(model, profile, request.causal_action)
+        check_causal(request.causal, units.names, changeable)
+    return Subject(open_workbench(profile, device, model), weights, model, units, reached, selectable, changeable)
+
+
+def check_reach(reach: str, units: tuple[str, ...], reached: frozenset[str]) -> None:
+    """Check that ``--reach`` leaves a unit to show.
+
+    Raises:
+        UsageError: It leaves none.
+    """
+    wanted = REACH[reach]
+    if wanted is not None and not any((unit in reached) is wanted for unit in units):
+        raise UsageError(f"--reach {reach}: there is no such unit", hint="Leave it out")
+
+
+def _score(measured: Measured, subject: Subject) -> list[UnitScore]:
+    profile = subject.bench.profile
+    return score_units(
+        measured.target,
+        measured.source,
+        subject.units,
+        subject.reached,
+        seed=profile.train.seed,
+        resamples=profile.eval.bootstrap,
+    )
 
 
 def _select(result: AnalysisResult, allowed: frozenset[str], console: Console) -> list[str]:
-    plan = result.plan
+    plan, wanted = result.plan, result.plan.request.select or 0
     ranked = order_units(result.scores, plan.ranking)
-    chosen = select_units(ranked, plan.select or 0, allowed, plan.ranking)
-    if len(chosen) < (plan.select or 0):
-        console.print(f"{len(chosen)} units chosen instead of {plan.select}: the others have no ratio")
+    chosen = select_units(ranked, wanted, allowed, plan.ranking)
+    if len(chosen) < wanted:
+        console.print(f"{len(chosen)} units chosen instead of {wanted}: the others have no {plan.ranking}")
     return chosen
+
+
+def _causal(
+    result: AnalysisResult, subject: Subject, measured: Measured, console: Console, quiet: bool
+) -> CausalResult:
+    request, profile = result.plan.request, subject.bench.profile
+    ranked = [score.row.unit for score in order_units(result.scores, result.plan.ranking)]
+    units = choose_units(request.causal or "", ranked, subject.changeable)
+    bench = short_bench(subject.bench, request.causal_steps)
+    study = CausalStudy(bench, subject.weights, request.causal_action, result.run / FOLDER, console, quiet)
+    unfrozen, without = study.run(units)
+    seed, resamples = profile.train.seed, profile.eval.bootstrap
+    effects = causal_effects(unfrozen, without, seed=seed, resamples=resamples)
+    resampled = resample_scores(measured.target, measured.source, subject.units, seed=seed, resamples=resamples)
+    columns = [subject.units.names.index(unit) for unit in units]
+    return CausalResult(
+        study.method,
+        request.causal_action,
+        request.causal_steps,
+        gain(unfrozen, seed=seed, resamples=resamples),
+        sorted(effects, key=lambda effect: (effect.effect.value != effect.effect.value, -effect.effect.value)),
+        correlate(
+            {name: score.of(columns) for name, score in resampled.items()},
+            unfrozen,
+            [without[unit] for unit in units],
+            seed=seed,
+            resamples=resamples,
+        ),
+        {score.row.unit: score for score in result.scores},
+    )

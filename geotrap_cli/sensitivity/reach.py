@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from geotrap_cli.attacks import Attack
 from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.lgm.units import unit_of
 from geotrap_cli.plugins import build_plugin
+from geotrap_cli.sensitivity.interventions import in_unit
 
 BLOCK_LISTS = ("down_blocks", "up_blocks")
 MID_BLOCK = "mid_block"
@@ -30,11 +31,20 @@ def reached_units(model: LGM, options: dict[str, Any], attack: str = "lora") -> 
     Raises:
         UsageError: The attack does not exist, or its settings do not fit the model.
     """
+    return trained_units(model, build_plugin("geotrap.attacks", attack, options))
+
+
+def trained_units(model: LGM, attack: Attack) -> frozenset[str]:
+    """Units in which ``attack`` trains something; what it adds outside of all units belongs to none.
+
+    Args:
+        model: The generator; it is left alone.
+        attack: The attack; it is prepared on another model and should not be used afterwards.
+    """
     # The attack draws its initialisation, even of numbers that are not stored, from the global generator.
     with torch.random.fork_rng(devices=()), torch.device("meta"):
-        copy = LGM.from_config(model.config)
-        trained = build_plugin("geotrap.attacks", attack, options).prepare(copy)
-    return frozenset(unit_of(name) for name in trained)
+        trained = attack.prepare(LGM.from_config(model.config))
+    return frozenset(unit for unit in model.units() if any(in_unit(name, unit) for name in trained))
 
 
 def units_without_attention(units: Iterable[str]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""From the norms of single objects to one score a unit, and the order of the units."""
+"""From the norms of single samples to the scores of each unit, and the order of the units."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from geotrap_cli.reports.tables import Record, SensitivityRow
 from geotrap_cli.sensitivity.gradients import Array, UnitParameters
 from geotrap_cli.sensitivity.reach import units_without_attention
 from geotrap_cli.sensitivity.samples import SampleNorms
-from geotrap_cli.sensitivity.statistics import group_rows, ratio_intervals
+from geotrap_cli.sensitivity.statistics import geometric_mean, group_rows, ratio_intervals
 
 GEOMETRIC_MEAN, UNIT = "geometric_mean", "unit"
+SIZES = ("parameters", "weight_norm")
+COMBINED = ("rms", "leverage", "share")
+"""Scores that exist for each loss and, under their plain name, as geometric mean over the losses."""
+PER_LOSS = ("target", "source", *COMBINED)
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,21 @@ class UnitScore:
 
         ``rms`` is the target norm per root of the parameter count, which does not grow with the size of a unit;
         ``leverage`` is the target norm times the weight norm, which does not change when a weight is made larger and
-        what feeds it smaller by the same factor.
+        what feeds it smaller by the same factor. Without the name of a loss they are geometric means over the losses.
         """
         flat = self.row.record() | {"parameters": self.parameters, "weight_norm": self.weight_norm}
-        for name, target in self.target.items():
-            flat |= {
-                f"target_{name}": target,
-                f"source_{name}": self.source[name],
-                f"rms_{name}": target / math.sqrt(self.parameters),
-                f"leverage_{name}": target * self.weight_norm,
-                f"share_{name}": self.shares[name],
-            }
+        flat |= {name: float(geometric_mean([np.array(v) for v in self._scores(name)])) for name in COMBINED}
+        for name in PER_LOSS:
+            values = self.source.values() if name == "source" else self._scores(name)
+            flat |= {f"{name}_{loss}": value for loss, value in zip(self.target, values, strict=True)}
         return flat
+
+    def _scores(self, name: str) -> list[float]:
+        """One score on target objects, for each loss."""
+        if name == "share":
+            return list(self.shares.values())
+        factor = {"target": 1.0, "rms": 1 / math.sqrt(self.parameters), "leverage": self.weight_norm}[name]
+        return [norm * factor for norm in self.target.values()]
 
 
 def score_units(
@@ -91,7 +98,7 @@ def score_units(
     means = [
         {name: group_rows(side.norms[name], side.groups).mean(axis=0) for name in losses} for side in (target, source)
     ]
-    shares = {name: group_rows(_shares(target.norms[name]), target.groups).mean(axis=0) for name in losses}
+    shares = {name: group_rows(gradient_shares(target.norms[name]), target.groups).mean(axis=0) for name in losses}
     return [
         UnitScore(
             SensitivityRow(
@@ -105,8 +112,8 @@ def score_units(
     ]
 
 
-def _shares(norms: Array) -> Array:
-    """Share of each unit in the squared norm of all units, [objects, U]; NaN for an object without any gradient."""
+def gradient_shares(norms: Array) -> Array:
+    """Share of each unit in the squared norm of all units, [samples, U]; NaN for a sample without any gradient."""
     squares = np.square(norms)
     with np.errstate(invalid="ignore"):
         return squares / squares.sum(axis=1, keepdims=True)
@@ -118,23 +125,29 @@ def check_column(column: str, losses: Sequence[str]) -> None:
     Raises:
         UsageError: It is no column; with the closest one.
     """
-    known = [GEOMETRIC_MEAN, UNIT, *losses]
+    known = [GEOMETRIC_MEAN, UNIT, *losses, *SIZES, *COMBINED]
+    known += [f"{name}_{loss}" for name in PER_LOSS for loss in losses]
     if column not in known:
         raise UsageError(f"--sort: there is no column {column!r}", hint=suggestion(column, known))
 
 
 def order_units(scores: Sequence[UnitScore], column: str) -> list[UnitScore]:
-    """Scores by falling ratio in ``column``, undefined ones last; ``unit`` keeps the order of the network."""
+    """Scores by falling value in ``column``, undefined ones last; ``unit`` keeps the order of the network."""
     if column == UNIT:
         return list(scores)
-    return sorted(scores, key=lambda score: _rank(ratio_of(score, column)))
+    return sorted(scores, key=lambda score: _rank(value_of(score, column)))
 
 
-def ratio_of(score: UnitScore, column: str) -> float:
-    """The ratio in ``column``: ``geometric_mean`` or the name of a loss."""
-    row = score.row
-    return (row.geometric_mean if column == GEOMETRIC_MEAN else row.ratios[column]).value
+def value_of(score: UnitScore, column: str) -> float:
+    """The value in ``column``; the name of a loss means its ratio."""
+    if column == GEOMETRIC_MEAN:
+        return score.row.geometric_mean.value
+    if column in score.row.ratios:
+        return score.row.ratios[column].value
+    value = score.record()[column]
+    assert isinstance(value, (int, float))
+    return float(value)
 
 
-def _rank(ratio: float) -> tuple[bool, float]:
-    return (math.isnan(ratio), -ratio)
+def _rank(value: float) -> tuple[bool, float]:
+    return (math.isnan(value), -value)

@@ -9,7 +9,7 @@ import tomli_w
 
 from geotrap_cli.errors import UsageError
 from geotrap_cli.sensitivity.gradients import UnitParameters
-from geotrap_cli.sensitivity.scores import UnitScore, ratio_of
+from geotrap_cli.sensitivity.scores import UnitScore, value_of
 from geotrap_cli.training.layers import HEAD_UNITS
 
 
@@ -33,8 +33,8 @@ def check_selection(count: int, allowed: frozenset[str]) -> None:
 
 
 def select_units(scores: Sequence[UnitScore], count: int, allowed: frozenset[str], column: str) -> list[str]:
-    """The first ``count`` units of ``scores`` (in rank order) that are ``allowed`` and have a ratio in ``column``."""
-    ranked = [score.row.unit for score in scores if not math.isnan(ratio_of(score, column))]
+    """The first ``count`` units of ``scores`` (in rank order) that are ``allowed`` and have a value in ``column``."""
+    ranked = [score.row.unit for score in scores if not math.isnan(value_of(score, column))]
     return [unit for unit in ranked if unit in allowed][:count]
 
 

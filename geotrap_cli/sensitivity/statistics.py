@@ -7,6 +7,7 @@ and losses see the same draws: a geometric mean of ratios is thus that of ratios
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,16 +37,67 @@ def ratio_intervals(
         seed: Seed of the resampling.
         resamples: Number of bootstrap samples.
     """
-    above = [group_rows(norms, target_groups) for norms in target]
-    below = [group_rows(norms, source_groups) for norms in source]
-    values = _geometric_mean([_ratio(a.mean(axis=0), b.mean(axis=0)) for a, b in zip(above, below, strict=True)])
-    groups = min(len(above[0]), len(below[0]))
-    if groups < 2:
-        return [Interval(float(value), None, None, groups) for value in values]
-    rng = np.random.default_rng(seed)
-    draws, others = (_draw_weights(rng, len(side[0]), resamples) for side in (above, below))
-    estimates = _geometric_mean([_ratio(draws @ a, others @ b) for a, b in zip(above, below, strict=True)])
-    return [_interval(value, estimates[:, unit], groups) for unit, value in enumerate(values)]
+    sides = GroupedNorms.of(target, source, target_groups, source_groups)
+    values = sides.ratios()
+    draws = sides.draw(seed, resamples)
+    if draws is None:
+        return [Interval(float(value), None, None, sides.groups) for value in values]
+    estimates = sides.ratios(draws)
+    return [_interval(value, estimates[:, unit], sides.groups) for unit, value in enumerate(values)]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Weights of the groups in each bootstrap draw, [R, groups], of both sides."""
+
+    target: Array
+    source: Array
+
+
+@dataclass(frozen=True)
+class GroupedNorms:
+    """Mean norms of the groups of both sides, for each loss [groups, U]."""
+
+    target: list[Array]
+    source: list[Array]
+
+    @classmethod
+    def of(
+        cls,
+        target: Sequence[Array],
+        source: Sequence[Array],
+        target_groups: Sequence[str],
+        source_groups: Sequence[str],
+    ) -> GroupedNorms:
+        """Average the samples of each group; arguments as for :func:`ratio_intervals`."""
+        above = [group_rows(norms, target_groups) for norms in target]
+        below = [group_rows(norms, source_groups) for norms in source]
+        return cls(above, below)
+
+    @property
+    def groups(self) -> int:
+        """Groups of the side that has fewer."""
+        return min(len(self.target[0]), len(self.source[0]))
+
+    def draw(self, seed: int, resamples: int) -> Draws | None:
+        """Draw groups of both sides, the same for all losses and units; None where a side has fewer than two."""
+        if self.groups < 2:
+            return None
+        rng = np.random.default_rng(seed)
+        return Draws(*(draw_weights(rng, len(side[0]), resamples) for side in (self.target, self.source)))
+
+    def ratios(self, draws: Draws | None = None) -> Array:
+        """Geometric mean of the ratios of means over the losses: [U], or of each draw [R, U]."""
+        above, below = self.target_means(draws), _means(self.source, None if draws is None else draws.source)
+        return geometric_mean([_ratio(a, b) for a, b in zip(above, below, strict=True)])
+
+    def target_means(self, draws: Draws | None = None) -> list[Array]:
+        """Mean norm on target objects, per loss: [U], or of each draw [R, U]."""
+        return _means(self.target, None if draws is None else draws.target)
+
+
+def _means(rows: Sequence[Array], weights: Array | None) -> list[Array]:
+    return [norms.mean(axis=0) if weights is None else weights @ norms for norms in rows]
 
 
 def group_rows(norms: Array, groups: Sequence[str]) -> Array:
@@ -54,7 +106,7 @@ def group_rows(norms: Array, groups: Sequence[str]) -> Array:
     return np.stack([norms[members == index].mean(axis=0) for index in range(len(names))])
 
 
-def _draw_weights(rng: np.random.Generator, groups: int, resamples: int) -> Array:
+def draw_weights(rng: np.random.Generator, groups: int, resamples: int) -> Array:
     """Weights [resamples, groups] of as many groups drawn with replacement."""
     return rng.multinomial(groups, np.full(groups, 1 / groups), resamples) / groups
 
@@ -64,7 +116,8 @@ def _ratio(above: Array, below: Array) -> Array:
         return np.where(below == 0, np.nan, above / below)
 
 
-def _geometric_mean(ratios: Sequence[Array]) -> Array:
+def geometric_mean(ratios: Sequence[Array]) -> Array:
+    """Geometric mean over a list of arrays of one shape, entry by entry; NaN where one is."""
     if len(ratios) == 1:
         return ratios[0]
     with np.errstate(divide="ignore"):

@@ -14,6 +14,7 @@ from geotrap_cli.models.loading import save_generator
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile import load_profile
 from geotrap_cli.runs import create_or_resume, list_runs
+from geotrap_cli.sensitivity.request import AnalysisRequest
 from geotrap_cli.training.layers import HEAD_UNITS
 
 #: One trap and one bar: the quickest analysis there is.
@@ -36,19 +37,9 @@ def analyze(geotrap: Any, mini_profile: Path, shared_cache: Path, monkeypatch: p
 )
 def test_any_list_of_traps_is_read(geotrap: Any, library: Any, typed: list[str]) -> None:
     geotrap("analyze-layers", "--samples", "5", "--traps", *typed, "--top", "3", "--csv", "t.csv")
-    name, _, specific = library.only_call
+    name, (_, _, _, request), _ = library.only_call
     assert name == "run_analysis"
-    assert specific == {
-        "mode": "trap",
-        "traps": ("position", "scale"),
-        "samples": 5,
-        "sort": None,
-        "top": 3,
-        "csv": Path("t.csv"),
-        "select": None,
-        "lora_safe": False,
-        "probes": None,
-    }
+    assert request == AnalysisRequest(traps=("position", "scale"), samples=5, top=3, csv=Path("t.csv"))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +49,8 @@ def test_any_list_of_traps_is_read(geotrap: Any, library: Any, typed: list[str])
         ["--mode", "jacobian", "--traps", "position"],
         ["--mode", "trap", "--probes", "2"],
         ["--lora-safe"],
+        ["--causal-action", "reset"],
+        ["--causal-steps", "5"],
     ],
 )
 def test_options_that_would_do_nothing_are_refused(geotrap: Any, library: Any, typed: list[str]) -> None:
@@ -172,7 +165,7 @@ def test_mistakes_are_found_before_anything_is_computed(analyze: Any, typed: lis
 
 def test_fewer_objects_than_asked_for_are_said(analyze: Any) -> None:
     done = analyze(*QUICK, "--samples", "500")
-    assert "objects of each side instead of 500: the splits hold no more" in done.err
+    assert "samples of each side instead of 500: the splits hold no more" in done.err
 
 
 def test_dry_run_writes_nothing(analyze: Any, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from geotrap_cli.errors import NonFiniteError
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.sensitivity.gradients import UnitParameters, gradient_norms
-from geotrap_cli.sensitivity.samples import SampleNorms, measure_objects
+from geotrap_cli.sensitivity.samples import SampleNorms, measure_samples
 
 
 class Planar(nn.Module):
@@ -47,18 +47,16 @@ class Views:
 
 
 @dataclass
-class Sampler:
-    """One object a step, each a single number x; checks that objects come alone."""
+class Stream:
+    """One object a sample, each a single number x."""
 
     values: list[float]
-    ids: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.ids = tuple(f"o{index}" for index in range(len(self.values)))
+    def batch(self, place: int) -> Views:
+        return Views(torch.tensor([self.values[place]]), self.ids_at([place]))
 
-    def batch(self, step: int, batch_size: int) -> Views:
-        assert batch_size == 1
-        return Views(torch.tensor([self.values[step]]), [self.ids[step]])
+    def ids_at(self, places: Iterable[int]) -> list[str]:
+        return [f"o{place}" for place in places]
 
 
 @pytest.fixture
@@ -72,7 +70,8 @@ def measure_all() -> Callable[..., SampleNorms]:
         model = Planar()
         groups = {f"o{index}": f"g{index}" for index in range(len(values))}
         parts = UnitParameters.of(model, UNITS)
-        return measure_objects(model, parts, Sampler(values), measure, groups)  # type: ignore[arg-type]
+        stream: Any = Stream(values)
+        return measure_samples(model, parts, stream, range(len(values)), measure, groups)  # type: ignore[arg-type]
 
     return run
 
@@ -89,7 +88,7 @@ def test_norms_of_single_objects_equal_a_hand_computation(measure_all: Callable[
     np.testing.assert_allclose(found.norms["m"], [[norm, 0.0] for norm in expected], rtol=1e-6)
     squares = [abs(2 * (0.3 * x + 0.2)) * norm for x, norm in zip(values, expected, strict=True)]
     np.testing.assert_allclose(found.norms["square"], [[norm, 0.0] for norm in squares], rtol=1e-6)
-    assert (found.ids, found.groups) == (("o0", "o1", "o2"), ("g0", "g1", "g2"))
+    assert found.groups == ("g0", "g1", "g2")
 
 
 def test_opposite_gradients_do_not_cancel(measure_all: Callable[..., SampleNorms]) -> None:

@@ -21,7 +21,7 @@ def side(units: UnitParameters, seed: int, scale: float = 1.0) -> SampleNorms:
     rng = np.random.default_rng(seed)
     norms = {name: scale * rng.lognormal(size=(4, len(units.names))) for name in ("position", "scale")}
     names = tuple(f"{seed}/{index}" for index in range(4))
-    return SampleNorms(names, names, norms)
+    return SampleNorms(names, norms)
 
 
 def scored(units: UnitParameters, target: SampleNorms, source: SampleNorms) -> list[UnitScore]:
