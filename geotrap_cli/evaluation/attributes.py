@@ -74,10 +74,10 @@ def _color_distance(batch: GaussianBatch) -> Tensor:
 
 
 ATTRIBUTES: dict[str, Attribute] = {
-    "centroid_distance": Attribute("distance from centroid", "linear", 0.0, 2 * 3**0.5, _centroid_distance),
+    "centroid_distance": Attribute("distance from centroid", "linear", 0.0, 3**0.5, _centroid_distance),
     "opacity": Attribute("opacity", "logit", 1e-6, 1 - 1e-6, lambda batch: batch.opacities),
-    "largest_scale": Attribute("largest scale", "log", 1e-6, 10.0, lambda batch: batch.scales.amax(dim=-1)),
-    "anisotropy": Attribute("anisotropy, max/min scale", "log", 1.0, 1e6, _anisotropy),
+    "largest_scale": Attribute("largest scale", "log", 1e-5, 1.0, lambda batch: batch.scales.amax(dim=-1)),
+    "anisotropy": Attribute("anisotropy, max/min scale", "log", 1.0, 1e4, _anisotropy),
     "axis_alignment": Attribute("alignment with the main axis", "linear", 0.0, 1.0, _axis_alignment),
     "color_distance": Attribute("distance from mean colour", "linear", 0.0, 3**0.5, _color_distance),
 }

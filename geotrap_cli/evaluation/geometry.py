@@ -6,7 +6,7 @@ generator with a Gaussian for every pixel keeps most of them invisible.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,11 @@ class GeometryState:
     saturation: dict[str, float]
     shape: dict[str, float | None]
 
+    @property
+    def seen(self) -> bool:
+        """Whether any object can be seen at all."""
+        return any(found.visible is not None for found in self.distributions.values())
+
     def median(self, attribute: str) -> float | None:
         """Return the median of an attribute over all Gaussians."""
         return self.distributions[attribute].quantiles["p50"]
@@ -82,6 +87,10 @@ class GeometryState:
             "saturation": self.saturation,
             "shape": self.shape,
         }
+
+
+States = Mapping[str, GeometryState | None]
+"""Geometry by what it is of; None where it was not measured."""
 
 
 class GeometryRecorder:

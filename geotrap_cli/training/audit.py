@@ -1,78 +1,125 @@
-"""After a defense: how deep the traps are on objects the defense never saw, and how far source outputs moved."""
+"""After a defense: how deep the traps are on objects the defense never saw, and what they cost and rest on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
-from geotrap_cli.data.views import evaluation_batches
+from geotrap_cli.data.views import ViewBatch, evaluation_batches
+from geotrap_cli.evaluation.audit import (
+    GRADIENT_DEFENDED,
+    GRADIENT_UNDEFENDED,
+    WEIGHT_CHANGE,
+    EnergyShares,
+    TrapAudit,
+    TrapDepths,
+)
+from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED
+from geotrap_cli.evaluation.geometry import GeometryRecorder, GeometryState
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.training.retention import distillation
+from geotrap_cli.training.drift import attribute_drift
+from geotrap_cli.training.shortcut import change_energies, gradient_energies
 from geotrap_cli.training.trap_set import TrapSet
 from geotrap_cli.training.workbench import Workbench
 
+#: Objects on which the traps' gradient is taken: a backward pass each, under both sets of weights.
+SHORTCUT_OBJECTS = 8
 
-@dataclass(frozen=True)
-class TrapDepths:
-    """Mean depth of one trap over held-out target objects.
 
-    Attributes:
-        trap: Its key.
-        undefended: Raw depth under the undefended weights.
-        defended: Raw depth under the defended weights.
-        visible: Depth under the defended weights with Gaussians weighted by opacity; None where all are invisible.
-        relative: Defended less undefended, object by object.
+def audit_defense(bench: Workbench, traps: TrapSet, model: LGM, teacher: LGM, trained: Collection[str]) -> TrapAudit:
+    """Measure a finished defense.
+
+    Args:
+        bench: Data and settings.
+        traps: The defense's traps.
+        model: The defended generator.
+        teacher: The undefended one.
+        trained: Names of the tensors that the defense trained.
+
+    Raises:
+        NonFiniteError: Gaussians or gradients are NaN or infinite.
     """
-
-    trap: str
-    undefended: float
-    defended: float
-    visible: float | None
-    relative: float
-
-    def record(self) -> dict[str, str | float | None]:
-        """Return the fields as a table row."""
-        return {
-            "trap": self.trap,
-            "undefended": self.undefended,
-            "defended": self.defended,
-            "opacity-weighted": self.visible,
-            "relative": self.relative,
-        }
+    depths, geometry = measure_target(bench, traps, model, teacher)
+    drift, by_attribute = measure_drift(bench, model, teacher)
+    shortcut = measure_shortcut(bench, traps, model, teacher, trained)
+    return TrapAudit(depths, drift, by_attribute, geometry, shortcut)
 
 
 @torch.no_grad()
-def measure_depths(bench: Workbench, traps: TrapSet, model: LGM, teacher: LGM) -> tuple[list[TrapDepths], float]:
-    """Return the depth of every trap on eval-target objects, and the drift on source-eval objects.
-
-    Drift is the mean absolute difference of the activated channels between ``model`` and ``teacher``.
-    """
+def measure_target(
+    bench: Workbench, traps: TrapSet, model: LGM, teacher: LGM
+) -> tuple[list[TrapDepths], dict[str, GeometryState]]:
+    """Return the depth of every trap and the geometry under both sets of weights, on eval-target objects."""
     rows: dict[str, list[dict[str, torch.Tensor]]] = {key: [] for key in traps.traps}
-    for defended, undefended in _pairs(bench, bench.splits.eval_target, model, teacher):
+    recorders = {UNDEFENDED: GeometryRecorder(), DEFENDED: GeometryRecorder()}
+    for ids, defended, undefended in _pairs(bench, bench.splits.eval_target, model, teacher):
+        recorders[UNDEFENDED].see(undefended, ids)
+        recorders[DEFENDED].see(defended, ids)
         for key, depth in traps.depths(defended, undefended).items():
             rows[key].append(depth)
+    states = {name: recorder.report() for name, recorder in recorders.items()}
+    measured = {name: state for name, state in states.items() if state is not None}
+    return [_summarise(key, depths) for key, depths in rows.items()], measured
+
+
+@torch.no_grad()
+def measure_drift(bench: Workbench, model: LGM, teacher: LGM) -> tuple[float, dict[str, float]]:
+    """Return how far the outputs on source-eval objects moved: over all activated channels, and by attribute.
+
+    The first is the mean absolute difference of the channels, the others what
+    :func:`~geotrap_cli.training.drift.attribute_drift` says; both are means over objects.
+    """
     drift, objects = 0.0, 0
-    for defended, undefended in _pairs(bench, bench.splits.source_eval, model, teacher):
+    attributes: dict[str, list[torch.Tensor]] = {}
+    for ids, defended, undefended in _pairs(bench, bench.splits.source_eval, model, teacher):
         # The last batch may be smaller: every object counts once, not every batch.
-        drift += float(distillation(defended, undefended)) * len(defended)
-        objects += len(defended)
-    return [_summarise(key, depths) for key, depths in rows.items()], drift / objects
+        drift += float((defended.activated - undefended.activated).abs().mean()) * len(ids)
+        objects += len(ids)
+        for name, moved in attribute_drift(defended, undefended).items():
+            attributes.setdefault(name, []).append(moved)
+    return drift / objects, {name: float(torch.cat(moved).mean()) for name, moved in attributes.items()}
+
+
+def measure_shortcut(
+    bench: Workbench, traps: TrapSet, model: LGM, teacher: LGM, trained: Collection[str]
+) -> dict[str, EnergyShares | None]:
+    """Return how the gradient of the aggregated traps, and the change of the weights, spread over the tensors.
+
+    The gradient is that of a single defense-target object, its energy the mean over at most ``SHORTCUT_OBJECTS``.
+    """
+
+    def shares(generator: LGM) -> EnergyShares | None:
+        batches = _batches(bench, shortcut_objects(bench), batch_size=1)
+        images = (batch.to(bench.device).images for batch in batches)
+        energies = gradient_energies(generator, images, lambda batch: traps.aggregate(traps.losses(batch)))
+        return EnergyShares.of(energies, trained)
+
+    return {
+        GRADIENT_UNDEFENDED: shares(teacher),
+        GRADIENT_DEFENDED: shares(model),
+        WEIGHT_CHANGE: EnergyShares.of(change_energies(model, teacher), trained),
+    }
+
+
+def shortcut_objects(bench: Workbench) -> list[str]:
+    """Return the defense-target objects on which the traps' gradient is taken."""
+    return bench.draw(bench.splits.defense_target)[:SHORTCUT_OBJECTS]
 
 
 def _pairs(
     bench: Workbench, ids: tuple[str, ...], model: LGM, teacher: LGM
-) -> Iterator[tuple[GaussianBatch, GaussianBatch]]:
-    """Yield what both generators make of the drawn objects, batch by batch."""
-    table = bench.profile.eval
-    batches = evaluation_batches(
-        bench.dataset, bench.draw(ids), bench.input_size, bench.output_size, table.views, table.batch_size, bench.seed
-    )
-    for batch in batches:
+) -> Iterator[tuple[Sequence[str], GaussianBatch, GaussianBatch]]:
+    """Yield what both generators make of the drawn objects, batch by batch, behind their ids."""
+    for batch in _batches(bench, bench.draw(ids), bench.profile.eval.batch_size):
         images = batch.to(bench.device).images
-        yield model.forward_gaussians(images), teacher.forward_gaussians(images)
+        yield batch.ids, model.forward_gaussians(images), teacher.forward_gaussians(images)
+
+
+def _batches(bench: Workbench, ids: list[str], batch_size: int) -> Iterator[ViewBatch]:
+    views = bench.profile.eval.views
+    return evaluation_batches(bench.dataset, ids, bench.input_size, bench.output_size, views, batch_size, bench.seed)
 
 
 def _summarise(key: str, depths: list[dict[str, torch.Tensor]]) -> TrapDepths:

@@ -12,15 +12,17 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from geotrap_cli.evaluation.audit import TrapAudit, write_audit
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.models.loading import save_generator, weights_hash
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.progress import StepProgress
-from geotrap_cli.reports.tables import records_table
+from geotrap_cli.reports.audit_tables import audit_tables
+from geotrap_cli.reports.geometry_plots import GEOMETRY, geometry_picture
 from geotrap_cli.runs import RunFolder, create_or_resume
-from geotrap_cli.training.audit import TrapDepths, measure_depths
+from geotrap_cli.training.audit import audit_defense, shortcut_objects
 from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.defense_objective import DefenseObjective
 from geotrap_cli.training.inputs import record_inputs
@@ -43,27 +45,25 @@ class DefenseResult:
 
     Attributes:
         run: Its folder; the released weights are in ``model/``.
-        depths: How deep each trap went on held-out target objects.
-        drift: Mean absolute change of the activated channels on held-out source objects.
+        audit: What it did to the generator.
         seconds: Duration of the optimisation.
     """
 
     run: Path
-    depths: list[TrapDepths]
-    drift: float
+    audit: TrapAudit
     seconds: float
 
     def payload(self) -> dict[str, Any]:
         """Return the result for ``--json``."""
-        depths = [depth.record() for depth in self.depths]
-        return {"run": str(self.run), "depths": depths, "source_drift": self.drift, "seconds": self.seconds}
+        return {"run": str(self.run), **self.audit.payload(), "seconds": self.seconds}
 
     def render(self, console: Console) -> None:
-        """Print how deep the traps are, and where the weights lie."""
-        caption = f"more negative is deeper; mean change of a source channel {self.drift:.4f}"
-        title = "Trap depth on held-out target objects"
-        console.print(records_table(title, [depth.record() for depth in self.depths], caption))
-        console.print(f"\ndefended weights: {self.run / MODEL}", soft_wrap=True)
+        """Print the audit, and where the weights lie."""
+        for table in audit_tables(self.audit, self.audit.states()):
+            console.print(table)
+            console.print()
+        console.print(f"geometry: {self.run / GEOMETRY}", soft_wrap=True)
+        console.print(f"defended weights: {self.run / MODEL}", soft_wrap=True)
         console.print("next: geotrap attack --lora", highlight=False)
 
 
@@ -90,8 +90,9 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
         _train(objective, trainable, optimizer, run, console, options.quiet)
         seconds = time.perf_counter() - began
         save_generator(model, run.path / MODEL)
-        depths, drift = measure_depths(bench, traps, model, teacher)
-        result = DefenseResult(run.path, depths, drift, seconds)
+        result = DefenseResult(run.path, audit_defense(bench, traps, model, teacher, trainable), seconds)
+        write_audit(run.path, result.audit)
+        geometry_picture(result.audit.states(), run.path / GEOMETRY)
         run.record(defended=weights_hash(model))
         run.finish(result.payload())
     return result
@@ -99,7 +100,7 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
 
 def _prepare(bench: Workbench, objective: DefenseObjective, console: Console, quiet: bool) -> None:
     train = bench.profile.train
-    wanted = [bench.draw(bench.splits.eval_target), bench.draw(bench.splits.source_eval)]
+    wanted = [bench.draw(bench.splits.eval_target), bench.draw(bench.splits.source_eval), shortcut_objects(bench)]
     wanted.append(objective.drawn(train.steps))
     prepare_views(bench, [name for ids in wanted for name in ids], console, quiet)
 
