@@ -1,0 +1,75 @@
+"""What options of attacks share: values that are one cell each, and options that would do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel
+
+from geotrap_cli.errors import GeotrapError
+
+if TYPE_CHECKING:
+    from geotrap_cli.attacks import Attack
+
+Value = TypeVar("Value")
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("a value is named twice")
+    return values
+
+
+Distinct = Annotated[tuple[Value, ...], AfterValidator(_distinct)]
+"""Values without repetition; each becomes a cell of its own."""
+
+
+def refuse_idle(config: BaseModel, options: Iterable[str], why: str) -> None:
+    """Refuse options that differ from their default and would do nothing.
+
+    Raises:
+        ValueError: One does; pydantic turns it into a validation error that names the table.
+    """
+    fields = type(config).model_fields
+    idle = [name for name in options if getattr(config, name) != fields[name].get_default()]
+    if idle:
+        raise ValueError(f"{', '.join(idle)} {why}")
+
+
+def require_some(config: BaseModel, *options: str) -> None:
+    """Refuse swept options that are all empty: nothing would run.
+
+    Raises:
+        ValueError: They are.
+    """
+    if not any(getattr(config, name) for name in options):
+        raise ValueError(f"{' and '.join(options)} {'are' if len(options) > 1 else 'is'} empty: nothing would run")
+
+
+def expand(attack: Attack, **labels: Callable[[Any], str]) -> dict[str, Attack]:
+    """Return one attack for each value of the swept options, as ``<key>-<label>``.
+
+    Args:
+        attack: The attack whose options hold tuples.
+        **labels: For each swept option, how a value is named; the other swept options are empty in a variant.
+    """
+    empty = dict.fromkeys(labels, ())
+    return {
+        f"{attack.key}-{label(value)}": type(attack)(attack.config.model_copy(update=empty | {option: (value,)}))
+        for option, label in labels.items()
+        for value in getattr(attack.config, option)
+    }
+
+
+def chosen(attack: Attack, *options: str) -> tuple[str, Any]:
+    """Return the one swept option that holds a value, and that value.
+
+    Raises:
+        GeotrapError: There are several values: the attack is to be run by its variants.
+    """
+    values = [(option, value) for option in options for value in getattr(attack.config, option)]
+    if len(values) != 1:
+        what = f"attack.{attack.key}: {len(values)} values of {', '.join(options)}, and a cell has one"
+        raise GeotrapError(what, "Run what variants() returns")
+    return values[0]
