@@ -9,7 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from geotrap_cli.errors import UsageError
 from geotrap_cli.sensitivity.request import CAUSAL_STEPS, PROBES, SAMPLES
+
+
+def _check_width(width: float | None) -> float | None:
+    if width is not None and not width > 0:
+        raise UsageError(f"--target-ci {width} is no width", hint="use a number above 0, such as 0.1")
+    return width
 
 
 class Mode(str, Enum):
@@ -70,6 +77,7 @@ TargetCi = Annotated[
     _measure(
         "--target-ci",
         metavar="WIDTH",
+        callback=_check_width,
         help="Draw more samples until every unit's interval is this narrow: half-width ÷ ratio, such as 0.1.",
     ),
 ]

@@ -14,6 +14,7 @@ from geotrap_cli.models.loading import save_generator
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile import load_profile
 from geotrap_cli.runs import create_or_resume, list_runs
+from geotrap_cli.sensitivity import estimate
 from geotrap_cli.sensitivity.request import AnalysisRequest
 from geotrap_cli.training.layers import HEAD_UNITS
 
@@ -154,6 +155,8 @@ def test_a_run_of_another_command_is_refused(analyze: Any, mini_profile: Path, t
         (["--traps", "positon"], "unknown trap 'positon'"),
         (["--select", "500"], "--select 500: only"),
         (["--mode", "attack", "--sort", "position"], "there is no column 'position'"),
+        (["--causal", "unet.conv_im"], "there is no unit 'unet.conv_im'. Did you mean 'unet.conv_in'?"),
+        (["--causal", "unet.norm_out"], "the attack trains nothing in unet.norm_out"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_computed(analyze: Any, typed: list[str], message: str) -> None:
@@ -168,8 +171,88 @@ def test_fewer_objects_than_asked_for_are_said(analyze: Any) -> None:
     assert "samples of each side instead of 500: the splits hold no more" in done.err
 
 
+@pytest.mark.parametrize("column", ["leverage", "rms_scale"])
+def test_any_column_of_the_file_sorts_and_is_then_shown(analyze: Any, column: str) -> None:
+    done = analyze("-q", "--traps", "opacity", "scale", "--sort", column, "--top", "3")
+    assert done.code == 0, done.err
+    assert column in done.out
+    (run,) = list_runs(Path("runs"))
+    values = [row[column] for row in json.loads((run.path / "sensitivity.json").read_text())]
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize(("reach", "safe"), [("safe", True), ("reached", False)])
+def test_reach_filters_what_is_shown_and_the_file_has_all(analyze: Any, micro: Any, reach: str, safe: bool) -> None:
+    document = analyze("-q", *QUICK[:3], "--reach", reach, "--set", "attack.lora.targets=qkv,proj").document
+    assert document["units"]
+    assert {unit["lora_reach"] is False for unit in document["units"]} == {safe}
+    with (Path(document["run"]) / "sensitivity.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(micro.units())
+
+
+def test_target_ci_says_in_table_and_json_how_it_ended(analyze: Any) -> None:
+    done = analyze("-q", "--traps", "opacity", "--top", "1", "--target-ci", "30")
+    assert "3000.0% reached with 2 samples a side" in done.out
+    wanted, plain = analyze(*QUICK, "--target-ci", "30").document, analyze(*QUICK).document
+    precision = wanted["precision"]
+    assert (precision["reached"], precision["samples"], precision["target_ci"]) == (True, 2, 30)
+    assert plain["precision"]["reached"] is None
+    assert wanted["units"] == plain["units"]
+
+
+@pytest.mark.parametrize("width", ["0", "-1", "nan"])
+def test_a_width_that_cannot_be_reached_is_refused(analyze: Any, width: str) -> None:
+    done = analyze("--target-ci", width)
+    assert done.code == 2
+    assert "--target-ci" in done.err
+
+
+def test_causal_and_its_resumption(analyze: Any, geotrap: Any) -> None:
+    done = analyze(*QUICK, "--causal", "top:2", "--causal-steps", "2")
+    assert done.code == 0, done.err
+    document = done.document
+    causal, folder = document["causal"], Path(document["run"])
+    assert (causal["attack"], causal["action"], causal["steps"]) == ("lora", "freeze", 2)
+    units = [unit["unit"] for unit in causal["units"]]
+    assert {entry["score"] for entry in causal["correlations"]} == {"geometric_mean", "rms", "leverage", "share"}
+    assert all(isinstance(unit["effect_db"], float) and unit["lora_reach"] for unit in causal["units"])
+    assert json.loads((folder / "causal.json").read_text()) == causal
+    assert Image.open(folder / "causal.png").size[1] > 300
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"status": "failed"}))
+    (folder / "causal" / units[1] / "lora-undefended.json").unlink()
+    again = geotrap("analyze-layers", "--resume", str(folder), "--json")
+    assert again.code == 0, again.err
+    assert again.document == document
+    assert f"freeze {units[1]}" in again.err
+    assert f"freeze {units[0]}" not in again.err
+    assert "as it is" not in again.err
+    assert "gradients" not in again.err
+
+
+def test_a_resumed_run_keeps_its_own_request(geotrap: Any, library: Any) -> None:
+    for typed in (["--mode", "trap"], ["--samples", "3"], ["--run", "runs/x"], ["--causal", "all"]):
+        done = geotrap("analyze-layers", "--resume", *typed)
+        assert done.code == 2
+        assert f"{typed[0]} cannot act" in done.err
+
+
 def test_dry_run_writes_nothing(analyze: Any, tmp_path: Path) -> None:
     done = analyze("--dry-run")
     assert done.code == 0
     assert "[traps.position]" in done.out
+    assert "2 of each side; 1 forward and 2 backward passes a sample" in done.out
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(("action", "attacks", "evaluations"), [("freeze", 3, 6), ("reset", 3, 6), ("rollback", 1, 4)])
+def test_dry_run_counts_the_attacks(
+    analyze: Any, action: str, attacks: int, evaluations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "measure_rate", lambda *_: 1e9)
+    done = analyze("--dry-run", "--json", "--causal", "top:2", "--causal-action", action, "--causal-steps", "5")
+    plan, causal = done.document["plan"], done.document["plan"]["causal"]
+    assert (causal["attacks"], causal["evaluations"], causal["steps"]) == (attacks, evaluations, 5)
+    assert plan["estimated_seconds"] > causal["estimated_seconds"] > 0
     assert not Path("runs").exists()

@@ -34,7 +34,7 @@ class Rings:
 @pytest.fixture(scope="module", autouse=True)
 def draws_instead_of_pictures() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "assemble", lambda dataset, draws, *_: draws[0])
+        patch.setattr(stream, "assemble", lambda _, draws, *__: draws[0])
         yield
 
 

@@ -46,7 +46,7 @@ def test_more_are_drawn_until_the_width_is_reached_or_nothing_is_left() -> None:
 
 def test_it_says_which_of_the_two_happened() -> None:
     reached, exhausted = Precision(0.1, 0.08, "conv", 24, 500, 2), Precision(0.1, 0.12, "conv", 500, 500, 7)
-    assert "widest 95% half-width 8.0% (conv), 10.0% reached with 24 samples a side" == reached.words()
+    assert reached.words() == "widest 95% half-width 8.0% (conv), 10.0% reached with 24 samples a side"
     assert "10.0% not reached: objects and views are used up with 500 samples a side" in exhausted.words()
     assert [state.record()["reached"] for state in (reached, exhausted)] == [True, False]
     assert Precision(0.1, math.inf, "", 2, 2, 1).record()["widest"] is None
