@@ -42,6 +42,7 @@ test: lint
 
 docs: $(STAMP)
 	$(BIN)/python docs/write_commands.py
+	$(BIN)/python docs/write_attacks.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

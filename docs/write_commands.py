@@ -13,7 +13,7 @@ HEADER = """# Commands
 Written by `make docs` from `--help`; edit the program, not this page.
 """
 #: The order in which a user meets them.
-COMMANDS = ("", "train", "attack", "compare", "analyze-layers", "pretrain", "profiles", "plugins", "runs")
+COMMANDS = ("", "train", "attack", "compare", "analyze-layers", "pretrain", "profiles", "attacks", "plugins", "runs")
 
 
 def help_text(command: str) -> str:

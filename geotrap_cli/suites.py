@@ -17,7 +17,7 @@ QUICK: Final = (
     "desaturate",
     "anti_trap",
 )
-"""One attack of each kind, none of them a sweep."""
+"""One attack of each kind; the sweeps of the plain ones belong to ``full``."""
 
 ADAPTIVE: Final = (
     "head_reinit",

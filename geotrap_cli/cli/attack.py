@@ -18,9 +18,10 @@ from geotrap_cli.options import CommonOptions
 EPILOG = epilog(
     "geotrap attack --lora",
     "geotrap attack lora full --set attack.steps=300",
+    "geotrap attack --suite quick",
     "geotrap attack --full --run runs/20260101T120000Z-train-pos_opacity",
     "geotrap attack --set attack.lora.rank=64",
-    next_step="geotrap compare   (`geotrap plugins` shows all attacks)",
+    next_step="geotrap compare   (`geotrap attacks` lists all attacks)",
 )
 
 
@@ -32,6 +33,19 @@ def attack(
     ] = None,
     lora: Annotated[bool, typer.Option("--lora", help="The attack lora.", rich_help_panel="Attacks")] = False,
     full: Annotated[bool, typer.Option("--full", help="The attack full.", rich_help_panel="Attacks")] = False,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            "--suite",
+            metavar="quick|full|adaptive",
+            help="One attack of each kind, every attack, or those aimed at the defense.",
+            rich_help_panel="Attacks",
+        ),
+    ] = None,
+    no_reuse: Annotated[
+        bool,
+        typer.Option("--no-reuse", help="Also run what another run has measured.", rich_help_panel="Attacks"),
+    ] = False,
     lpips_trunk: Annotated[
         Path | None,
         typer.Option(
@@ -44,11 +58,13 @@ def attack(
 ) -> None:
     """Fine-tune the released weights as an attacker would, next to the undefended ones.
 
-    Both sets of weights get the same objects, batches, seeds and budget. Works on the latest finished run of
-    `geotrap train`, with that run's profile, unless --run or --profile says otherwise.
+    Both sets of weights get the same objects, batches, seeds and budget. What a run beside this one has measured with
+    the same weights, settings, objects and code is taken over. Works on the latest finished run of `geotrap train`,
+    with that run's profile, unless --run or --profile says otherwise.
     """
     refuse_profile_on_resume(options)
-    chosen = (*(methods or ()), *(["lora"] if lora else ()), *(["full"] if full else ()))
+    named = (*(methods or ()), *(["lora"] if lora else ()), *(["full"] if full else ()))
+    chosen = (*named, *_suite(suite))
     if options.resume and (chosen or lpips_trunk):
         raise UsageError("--resume continues with the run's own attacks", hint="leave out their names and options")
     if chosen:
@@ -67,4 +83,15 @@ def attack(
         return
     from geotrap_cli.training.attack import run_attack
 
-    show(options, run_attack(options, loaded, make_console(stderr=True)))
+    show(options, run_attack(options, loaded, make_console(stderr=True), reuse=not no_reuse))
+
+
+def _suite(name: str | None) -> tuple[str, ...]:
+    if name is None:
+        return ()
+    from geotrap_cli.plugins import suggestion
+    from geotrap_cli.suites import SUITES
+
+    if name not in SUITES:
+        raise UsageError(f"unknown suite '{name}'", hint=suggestion(name, SUITES))
+    return SUITES[name]()

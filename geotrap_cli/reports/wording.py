@@ -7,6 +7,8 @@ from pathlib import Path
 
 from geotrap_cli.evaluation.bootstrap import Interval
 from geotrap_cli.evaluation.cells import DEFENDED
+from geotrap_cli.evaluation.curves import CountInterval
+from geotrap_cli.evaluation.recovery import Censored, Count
 from geotrap_cli.evaluation.validity import State
 from geotrap_cli.plugins import plugin_keys
 from geotrap_cli.reports.comparison import Comparison
@@ -31,10 +33,11 @@ def reasons(comparison: Comparison) -> list[str]:
 
 
 def other_reasons(comparison: Comparison, attack: JudgedAttack) -> list[str]:
-    """Return what stands against believing the numbers of an attack that is not the worst."""
-    if attack is comparison.worst:
-        return []
-    return [f"{attack.method} is {reason.state}: {reason.text}" for reason in attack.verdict.reasons]
+    """Return what stands against believing the numbers of one attack, without what the verdict says already."""
+    said = comparison.verdict.reasons if attack is comparison.worst else ()
+    return [
+        f"{attack.label} is {reason.state}: {reason.text}" for reason in attack.verdict.reasons if reason not in said
+    ]
 
 
 def format_share(share: Interval) -> str:
@@ -44,6 +47,26 @@ def format_share(share: Interval) -> str:
     return f"{_percent(share.value)} [{_percent(share.low)}, {_percent(share.high)}]"
 
 
+def count_text(count: Count | None) -> str:
+    """Return a count or a ratio of counts; ``>`` before what was not reached."""
+    if isinstance(count, Censored):
+        return f">{count.at:.3g}" if count.at % 1 else str(count)
+    return "n/a" if count is None else f"{count:g}" if isinstance(count, int) else f"{count:.2f}"
+
+
+def count_interval_text(found: CountInterval) -> str:
+    """Return ``value [low, high]`` of a count, or the value alone where there is no interval."""
+    text = count_text(found.value)
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{count_text(found.low)}, {count_text(found.high)}]"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def next_command(comparison: Comparison) -> str:
     """Return the command that would tell most about this defense now."""
     state = comparison.verdict.state
@@ -51,10 +74,10 @@ def next_command(comparison: Comparison) -> str:
     if state is State.SOURCE_BROKEN:
         # A defense that retained nothing cannot be doubled.
         weight = 2 * comparison.selection.profile.retain.weight or 1.0
-        return f"geotrap train --profile {_profile(comparison)} --set retain.weight={weight:g}"
+        return f"geotrap train{_profile(comparison)} --set retain.weight={weight:g}"
     if state is State.ATTACK_WEAK:
         steps = 2 * comparison.worst.pair.defended.steps
-        return f"geotrap attack {comparison.worst.method} --set attack.steps={steps} {on_run}"
+        return f"geotrap attack {comparison.worst.pair.defended.key} --set attack.steps={steps} {on_run}"
     missing = _attacks_not_run(comparison)
     if missing:
         return f"geotrap attack {missing[0]} {on_run}"
@@ -79,9 +102,7 @@ def _outcome(comparison: Comparison) -> str:
 def _worst(comparison: Comparison) -> str:
     worst, scale = comparison.worst, comparison.scale
     count = len(comparison.attacks)
-    name = (
-        f"{worst.method}, the strongest of {count} attacks," if count > 1 else f"{worst.method}, the only attack run,"
-    )
+    name = f"{worst.label}, the strongest of {count} attacks," if count > 1 else f"{worst.label}, the only attack run,"
     if math.isnan(worst.peak.value):
         return f"{name} has no recovery that could be computed."
     decibels = (best_quality(worst.pair, DEFENDED), scale.ceiling_db, scale.floor_db)
@@ -101,10 +122,12 @@ def _percent(value: float) -> str:
 
 
 def _attacks_not_run(comparison: Comparison) -> list[str]:
-    run = {attack.method for attack in comparison.attacks}
+    run = {attack.pair.defended.key for attack in comparison.attacks}
     missing = [key for key in plugin_keys("geotrap.attacks") if key not in run]
     return sorted(missing, key=lambda key: key != DESATURATE)
 
 
 def _profile(comparison: Comparison) -> str:
-    return str(shown(comparison.selection.run.profile_path))
+    """Return the option that names the profile; nothing where it came with a store and is no file here."""
+    path = comparison.selection.profile_path
+    return "" if path is None else f" --profile {shown(path)}"

@@ -23,7 +23,7 @@ class FullSmallLrAttack(FullAttack):
 
     key: ClassVar[str] = "full_small_lr"
     summary: ClassVar[str] = "full fine-tuning at 5e-5, constant, no perceptual term"
-    source: ClassVar[str] = "what users of LGM report to work (issue 46 of its repository)"
+    source: ClassVar[str] = "what users of LGM report to work"
     Config: ClassVar[type[FullSmallLrConfig]] = FullSmallLrConfig
     config: FullSmallLrConfig
     perceptual = False

@@ -64,7 +64,7 @@ class HeadOnlyAttack(Attack):
 
     key: ClassVar[str] = "head_only"
     summary: ClassVar[str] = "the last one or two convolutions alone"
-    source: ClassVar[str] = "linear probing, as in evaluations of CN and by Sarker"
+    source: ClassVar[str] = "linear probing"
     budget: ClassVar[str] = "attack.steps for each size of the head"
     Config: ClassVar[type[HeadOnlyConfig]] = HeadOnlyConfig
     config: HeadOnlyConfig

@@ -1,0 +1,81 @@
+"""``geotrap attacks``, and suites of them under ``geotrap attack``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geotrap_cli.options import CommonOptions
+from geotrap_cli.plugins import plugin_keys
+from geotrap_cli.runs import create_or_resume
+from geotrap_cli.suites import ADAPTIVE, QUICK
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> None:
+    options = CommonOptions(runs=tmp_path / "runs", profile="pos_scale")
+    run = create_or_resume("train", options, options.load_profile("train"))
+    with run:
+        run.finish({})
+
+
+class TestListing:
+    def test_every_attack_says_what_it_does_assumes_and_costs_and_where_it_is_from(self, geotrap: Any) -> None:
+        document = geotrap("attacks", "--json").document
+        assert [row["key"] for row in document["attacks"]] == plugin_keys("geotrap.attacks")
+        for row in document["attacks"]:
+            assert all(row[name] for name in ("summary", "assumes", "source", "budget")), row["key"]
+            assert not any("\n" in text for text in row.values()), row["key"]
+
+    def test_suites_are_named(self, geotrap: Any) -> None:
+        suites = geotrap("attacks", "--json").document["suites"]
+        assert suites["quick"] == list(QUICK)
+        assert suites["adaptive"] == list(ADAPTIVE)
+        assert suites["full"] == plugin_keys("geotrap.attacks")
+
+    def test_for_people(self, geotrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "160")
+        lines = geotrap("attacks").out.splitlines()
+        assert lines[0].split()[:2] == ["key", "what"]
+        assert any(line.startswith("lora_rank ") for line in lines)
+        assert any(line.startswith("--suite quick") for line in lines)
+
+
+class TestSuite:
+    def methods(self, library: Any) -> tuple[str, ...]:
+        _, (_, loaded, _), _ = library.only_call
+        names: tuple[str, ...] = loaded.profile.attack.methods
+        return names
+
+    def test_quick(self, geotrap: Any, library: Any, trained: None) -> None:
+        geotrap("attack", "--suite", "quick")
+        assert self.methods(library) == QUICK
+
+    def test_with_further_attacks_each_once(self, geotrap: Any, library: Any, trained: None) -> None:
+        geotrap("attack", "dora", "--suite", "adaptive", "desaturate", "--lora")
+        assert self.methods(library) == (
+            "dora",
+            "desaturate",
+            "lora",
+            *(key for key in ADAPTIVE if key != "desaturate"),
+        )
+
+    def test_full_is_everything(self, geotrap: Any, library: Any, trained: None) -> None:
+        geotrap("attack", "--suite", "full")
+        assert set(self.methods(library)) == set(plugin_keys("geotrap.attacks"))
+
+    def test_unknown_names_are_refused_with_the_closest(self, geotrap: Any, library: Any, trained: None) -> None:
+        done = geotrap("attack", "--suite", "quik")
+        assert done.code == 2
+        assert "unknown suite 'quik'" in done.err
+        assert "'quick'" in done.err
+        done = geotrap("attack", "lora_rnak")
+        assert done.code == 2
+        assert "did you mean 'lora_rank'" in done.err.lower()
+        assert library.calls == []
+
+    def test_a_resumed_run_keeps_its_attacks(self, geotrap: Any, library: Any, trained: None) -> None:
+        assert geotrap("attack", "--resume", "--suite", "quick").code == 2
+        assert library.calls == []
