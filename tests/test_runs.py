@@ -174,6 +174,18 @@ class TestMetrics:
             again.log({"step": 30, "try": 3})
         assert [(row["step"], row["try"]) for row in run.metrics()] == [(10, 1), (20, 1), (30, 2), (30, 3)]
 
+    def test_each_cell_counts_its_own_steps(self, tmp_path: Path) -> None:
+        run = _make(tmp_path)
+        with run:
+            for cell, steps in (("a", (1, 2, 3)), ("b", (1, 2))):
+                for step in steps:
+                    run.log({"cell": cell, "step": step, "total": 0.5})
+        with open_run(run.path) as resumed:
+            # The second cell had not ended: it begins anew, and the first stays.
+            resumed.log({"cell": "b", "step": 1, "total": 0.25})
+        rows = [(row["cell"], row["step"], row["total"]) for row in run.metrics()]
+        assert rows == [("a", 1, 0.5), ("a", 2, 0.5), ("a", 3, 0.5), ("b", 1, 0.25)]
+
     def test_damaged_line_is_named(self, tmp_path: Path) -> None:
         run = _make(tmp_path)
         (run.path / "metrics.jsonl").write_text('{"step": 1}\nnonsense\n')

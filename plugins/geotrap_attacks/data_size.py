@@ -45,9 +45,9 @@ class FewObjects(WrappedAttack):
         self.count = count
 
     def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
-        """Return the first ``count`` of ``ids`` in an order of the seed: fewer are always among more."""
-        order = np.random.default_rng(seed).permutation(len(ids))
-        return [ids[index] for index in order[: self.count]]
+        """Return ``count`` of ``ids``, chosen by the seed: fewer are always among more."""
+        chosen = np.random.default_rng(seed).permutation(len(ids))[: self.count]
+        return [ids[index] for index in sorted(chosen)]
 
 
 class DataSizeAttack(Attack):
