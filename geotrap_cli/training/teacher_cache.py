@@ -109,6 +109,9 @@ def _read(path: Path, key: str) -> Tensor | None:
                 return found
     except FileNotFoundError:
         return None
+    except RuntimeError:
+        # PyTorch opens the file a second time, by its name: it was deleted in between.
+        return None
     except SafetensorError:
         pass
     _logger.warning("%s is damaged; the teacher's output is computed again", path)
@@ -116,8 +119,11 @@ def _read(path: Path, key: str) -> Tensor | None:
 
 
 def _label(key: str, raw: Tensor) -> dict[str, str]:
-    """What a sound file says of itself: safetensors notices a file that was cut, but no flipped bit or wrong name."""
-    return {"input": key, "crc32": f"{zlib.crc32(_bytes(raw)):08x}"}
+    """What a sound file says of itself: safetensors notices a file that was cut, but no flipped bit or wrong name.
+
+    One entry, because safetensors writes several in any order, and the same content is to make the same file.
+    """
+    return {"input crc32": f"{key} {zlib.crc32(_bytes(raw)):08x}"}
 
 
 def _bytes(tensor: Tensor) -> memoryview:

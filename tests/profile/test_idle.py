@@ -20,6 +20,7 @@ from geotrap_cli.profile.idle import TEMPERED_METHODS
     [
         (("aggregation.method=mean", "aggregation.temperature=0.5"), "aggregation.temperature: method 'mean'"),
         (("loss.perceptual_weight=2.0",), "loss.perceptual_weight: loss.perceptual is 'none'"),
+        (("retain.render_views=3",), "retain.render_views: retain.render_weight is 0"),
         (("data.kind=blender", "data.root=x", "data.objects_per_category=5"), "data.objects_per_category"),
         (("data.root=somewhere",), "data.root: data set 'procedural' does not read it"),
         (("traps.position.dynamic.eta=0",), "traps.position.dynamic.eta: 0 adds nothing"),
@@ -44,6 +45,7 @@ def test_a_value_that_nothing_reads_is_refused_with_its_origin(overrides: tuple[
     [
         ("aggregation.method=logsumexp", "aggregation.temperature=0.5"),
         ("loss.perceptual=dssim", "loss.perceptual_weight=2.0"),
+        ("retain.render_weight=1.0", "retain.render_views=3"),
         ("data.workers=2",),
         ("traps.position.dynamic={eta=-1, probes=2, layers='unet.conv_in,unet.norm_out'}",),
         ("train.steps=6", "traps.position.dynamic={eta=1, estimator='sum', every=6}"),
