@@ -136,6 +136,8 @@ def read_audit(run: Path) -> TrapAudit:
     path = run / AUDIT
     try:
         audit: TrapAudit = TypeAdapter(TrapAudit).validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(f"{run} has no {AUDIT}", hint="train again with `geotrap train`") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="train again with `geotrap train`") from error
     except ValidationError as error:

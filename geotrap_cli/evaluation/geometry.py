@@ -176,18 +176,20 @@ def _distribution(values: Array, weights: Array, edges: Array) -> Distribution:
     inside, seen = values[defined], weights[defined]
     return Distribution(
         edges=edges.tolist(),
-        shares=(_histogram(inside, np.ones_like(inside), edges) / values.size).tolist(),
-        visible=(_histogram(inside, seen, edges) / seen.sum()).tolist() if seen.sum() > 0 else None,
+        shares=_shares(inside, np.ones_like(inside), edges, values.size),
+        visible=_shares(inside, seen, edges, seen.sum()) if seen.sum() > 0 else None,
         quantiles=_quantiles(inside, np.ones_like(inside)),
         visible_quantiles=_quantiles(inside, seen),
         undefined=float(1 - defined.mean()),
     )
 
 
-def _histogram(values: Array, weights: Array, edges: Array) -> Array:
+def _shares(values: Array, weights: Array, edges: Array, total: float) -> list[float]:
     # Only the inner edges divide: what lies beyond the outer ones falls into the outer bins.
     counts = np.bincount(np.digitize(values, edges[1:-1]), weights=weights, minlength=len(edges) - 1)
-    return counts.astype(np.float64)
+    # More digits than Gaussians would only make files longer.
+    shares: list[float] = np.round(counts / total, 7).tolist()
+    return shares
 
 
 def _quantiles(values: Array, weights: Array) -> Quantiles:

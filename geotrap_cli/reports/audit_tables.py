@@ -23,7 +23,7 @@ from geotrap_cli.reports.layout import Justify, make_table
 NOT_MEASURED = "not measured"
 
 _MEDIANS = {
-    "distance": "centroid_distance",
+    "dis-\ntance": "centroid_distance",
     "opacity": "opacity",
     "scale": "largest_scale",
     "aniso-\ntropy": "anisotropy",
@@ -36,7 +36,7 @@ _STUCK = {
     "opacity": "opacity\nflat",
     "scale": "scale\nflat",
     "color": "colour\nflat",
-    ANY: "any\nof these",
+    ANY: "any",
 }
 _SHORTCUTS = {
     GRADIENT_UNDEFENDED: "gradient, undefended",
@@ -87,11 +87,8 @@ def geometry_table(states: States) -> Group:
 def saturation_table(states: States) -> Group:
     """Return the share of the Gaussians of target objects that rendering can hardly move, a line for each state."""
     columns: dict[str, Justify] = {"share": "left", **dict.fromkeys(_STUCK.values(), "right")}
-    rows = [
-        [name, *([f"{state.saturation[key]:.1%}" for key in _STUCK] if state else _missing(len(_STUCK)))]
-        for name, state in states.items()
-    ]
-    caption = f"culled: opacity below 1/255; flat: slope below {FLAT:.0%} of the activation's largest"
+    rows = [row for name, state in states.items() for row in _saturation_rows(name, state)]
+    caption = f"culled: opacity below 1/255; flat: slope below {FLAT:.0%} of the activation's largest; any of these"
     return make_table("Gaussians of target objects that rendering hardly moves", columns, rows, caption)
 
 
@@ -109,7 +106,7 @@ def shortcut_table(shortcut: Mapping[str, EnergyShares | None]) -> Group:
     rows, names = [], []
     for key, label in _SHORTCUTS.items():
         shares = shortcut.get(key)
-        rows.append([label, *(_shares(shares) if shares else _missing(len(columns) - 1))])
+        rows.append([label, *(_shares(shares) if shares else [NOT_MEASURED, *[""] * (len(columns) - 2)])])
         names += [f"{label}: {_largest(shares)}"] if shares else []
     caption = "\n".join(["squared norms over all tensors; * not trained by the defense", *names])
     return make_table("Shortcut check: the tensors that the traps rest on", columns, rows, caption)
@@ -117,18 +114,23 @@ def shortcut_table(shortcut: Mapping[str, EnergyShares | None]) -> Group:
 
 def _geometry_rows(name: str, state: GeometryState | None) -> list[list[str]]:
     if state is None:
-        return [[name, *_missing(len(_MEDIANS))]]
+        return _missing(name, len(_MEDIANS))
     found = [state.distributions[attribute] for attribute in _MEDIANS.values()]
-    seen = [item.visible_quantiles for item in found]
-    return [
-        [name, *(_median(item.quantiles) for item in found)],
-        ["  as seen", *([_median(item) for item in seen] if state.seen else _missing(len(_MEDIANS)))],
-    ]
+    everything = [name, *(_median(item.quantiles) for item in found)]
+    if not state.seen:
+        return [everything, [f"  seen: {NOT_MEASURED}", *[""] * len(found)]]
+    return [everything, ["  as seen", *(_median(item.visible_quantiles) for item in found)]]
 
 
-def _missing(count: int) -> list[str]:
-    """Return cells that say once for the whole line that it was not measured."""
-    return [NOT_MEASURED, *[""] * (count - 1)]
+def _saturation_rows(name: str, state: GeometryState | None) -> list[list[str]]:
+    if state is None:
+        return _missing(name, len(_STUCK))
+    return [[name, *(f"{state.saturation[key]:.1%}" for key in _STUCK)]]
+
+
+def _missing(name: str, cells: int) -> list[list[str]]:
+    """Return two lines that say of a whole state that it was not measured, and make no column wider."""
+    return [[name, *[""] * cells], [f"  {NOT_MEASURED}", *[""] * cells]]
 
 
 def _shares(shares: EnergyShares) -> list[str]:
