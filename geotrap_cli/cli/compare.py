@@ -15,24 +15,48 @@ from geotrap_cli.options import CommonOptions
 EPILOG = epilog(
     "geotrap compare",
     "geotrap compare --run runs/20260101T121500Z-attack-pos_opacity --csv table.csv",
+    'geotrap compare --gate "worst_recovery<=0.5" --gate "source_change_db>=-1" --require-valid',
+    "geotrap compare --store runs --store other_machine/results.jsonl",
     "geotrap compare --json > verdict.json",
     next_step="open the pictures named at the end, then try a stronger attack: geotrap attack --full",
 )
 
 
-@accepts("runs", "run", "seed", "dry_run", *LISTING)
+@accepts("runs", "seed", "dry_run", *LISTING)
 def compare(
     options: CommonOptions,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run", metavar="PATH", help="An attack run instead of the latest; repeatable.", rich_help_panel="Runs"
+        ),
+    ] = None,
+    store: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--store",
+            metavar="PATH",
+            help="Take the cells from a results.jsonl, or a folder of runs; repeatable.",
+            rich_help_panel="Runs",
+        ),
+    ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write the table as CSV.")] = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option("--gate", metavar="CONDITION", help="Exit with 3 unless this holds; repeatable."),
+    ] = None,
     require_valid: Annotated[
         bool, typer.Option("--require-valid", help="Exit with 4 unless the verdict is VALID.")
     ] = False,
 ) -> None:
     """Ratio tables, recovery curves and the verdict of an attack run.
 
-    Works on the latest finished run of `geotrap attack`, unless --run names another, and takes attacks that it lacks
-    from other runs on the same weights. "Not measured" is never shown as "safe". --seed is that of the bootstrap.
+    Works on the latest finished run of `geotrap attack`, and takes trials that it lacks from other runs on the same
+    weights. Several --run, or --store, join the measurements of several machines. "Not measured" is never shown as
+    "safe", and a gate on it fails. --seed is that of the bootstrap.
     """
     from geotrap_cli.reports.compare import run_compare
+    from geotrap_cli.reports.request import CompareRequest
 
-    show(options, run_compare(options, make_console(stderr=True), csv=csv, require_valid=require_valid))
+    request = CompareRequest(tuple(run or ()), tuple(store or ()), csv, tuple(gate or ()), require_valid)
+    show(options, run_compare(options, make_console(stderr=True), request))

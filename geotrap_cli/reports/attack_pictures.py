@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.evaluation.cells import SUBJECTS, UNDEFENDED
+from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.evaluate import FLOOR, HEADLINE
 from geotrap_cli.reports.comparison import Comparison
 from geotrap_cli.reports.pairing import AttackPair
@@ -21,16 +21,17 @@ from geotrap_cli.reports.tables import ComparisonRow
 RENDERS = "renders"
 _PICTURE_WIDTH = 160
 _VIEW = 0
+_PANELS = 6
 
 
 def draw_curves(comparison: Comparison, path: Path) -> None:
-    """Draw the recovery curves of all attacks on target objects, the worst attack first."""
+    """Draw the recovery curves on target objects of the attacks that recover most, the worst first."""
     panels = []
-    for attack in comparison.attacks:
-        rows = comparison.metric_rows(attack.method, HEADLINE, "target")
+    for attack in comparison.attacks[:_PANELS]:
+        rows = comparison.metric_rows(attack.label, HEADLINE, "target")
         curves = {subject: _curve(rows, subject) for subject in SUBJECTS}
         scale = comparison.scale
-        panels.append(RecoveryPanel(attack.method, "target", **curves, floor=scale.floor_db, ceiling=scale.ceiling_db))
+        panels.append(RecoveryPanel(attack.label, "target", **curves, floor=scale.floor_db, ceiling=scale.ceiling_db))
     recovery_curves(panels, path)
 
 
@@ -43,8 +44,10 @@ def draw_sheet(pair: AttackPair, path: Path) -> bool:
     Raises:
         UsageError: The pictures cannot be read.
     """
-    truth = _load(pair.run / RENDERS / "truth.safetensors")
-    kept = {subject: _load(pair.run / RENDERS / f"{pair.method}-{subject}.safetensors") for subject in SUBJECTS}
+    truth = _load(pair.folder(DEFENDED) / RENDERS / "truth.safetensors")
+    kept = {
+        subject: _load(pair.folder(subject) / RENDERS / f"{pair.method}-{subject}.safetensors") for subject in SUBJECTS
+    }
     if not truth:
         return False
     moments = [(subject, step) for subject in SUBJECTS for step in (0, pair.defended.steps)]

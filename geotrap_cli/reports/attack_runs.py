@@ -1,8 +1,9 @@
-"""Which attack runs a comparison takes: one run, and for attacks it lacks, others on the very same weights."""
+"""Which measurements a comparison takes: attack runs, others beside them on the very same weights, or result stores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,20 @@ class Selection:
     """What is compared.
 
     Attributes:
-        run: The attack run that was asked for.
-        profile: Its profile, whose ``[eval]`` table sets the limits.
-        pairs: One pair of cells for each attack; those of ``run`` first.
+        profile: The profile of the attacks, whose ``[eval]`` table sets the limits.
+        profile_name: Its short name.
+        profile_toml: Its text as resolved.
+        profile_path: The file it is in; None where it came with a store.
+        pairs: One pair of cells for each trial of an attack; those of the run that was asked for first.
         train_run: The run whose weights were attacked.
         weights: Content hash of the undefended and of the defended weights.
-        notes: Which runs were taken and which were passed over, one line each.
+        notes: What was taken and what was passed over, one line each.
     """
 
-    run: RunFolder
     profile: Profile
+    profile_name: str
+    profile_toml: str
+    profile_path: Path | None
     pairs: list[AttackPair]
     train_run: str
     weights: dict[str, str]
@@ -45,35 +50,48 @@ class Selection:
         """Every run that a pair comes from."""
         return list(dict.fromkeys(pair.run for pair in self.pairs))
 
+    @property
+    def in_order_of_trial(self) -> list[AttackPair]:
+        """The pairs by the time at which their runs began."""
+        return sorted(self.pairs, key=lambda pair: pair.created)
 
-def select_runs(options: CommonOptions) -> Selection:
-    """Take the run of ``--run`` or the newest finished attack run, and complete it from others beside it.
+    def add(self, pair: AttackPair, origin: str) -> None:
+        """Take a further pair, unless that trial is there already or it was measured on other objects or views."""
+        if pair.identity in {known.identity for known in self.pairs}:
+            return
+        if self.pairs and not comparable(self.pairs[0], pair):
+            self.notes.append(f"leaving out {pair.method} of {origin}: it measured other objects or views")
+            return
+        self.pairs.append(pair)
+        self.notes.append(f"adding {pair.method}, seed {pair.defended.seed}, from {origin}")
+
+
+def select_runs(options: CommonOptions, named: Sequence[Path] = ()) -> Selection:
+    """Take the attack runs ``named``, or the newest finished one, and complete a single one from others beside it.
 
     Raises:
-        UsageError: There is no finished attack run, or its cells are missing, broken or not comparable.
+        UsageError: There is no finished attack run, its cells are missing, broken or not comparable, or the runs named
+            attacked different weights.
     """
-    run = _requested(options)
-    summary = _summary(run)
-    pairs = [read_pair(run.path, method) for method in summary["methods"]]
-    notes = [f"comparing {run.path} ({', '.join(summary['methods'])})"]
-    _add_missing(pairs, run, summary, notes)
-    profile = load_profile(run.profile_path, env={}, complete=False).profile
-    return Selection(run, profile, pairs, summary["train_run"], dict(summary["weights"]), notes)
+    runs = [_open(path) for path in named] or [latest_run("attack", options.runs_root)]
+    selection = _begin(runs[0])
+    for other in runs[1:]:
+        theirs = attack_summary(other)
+        if theirs["weights"] != selection.weights:
+            what = f"{other.path} attacked other weights than {runs[0].path}"
+            raise UsageError(what, hint="compare runs that attack the same undefended and defended weights")
+        _add_from(other, theirs["methods"], selection)
+    if len(runs) == 1:
+        _add_siblings(runs[0], selection)
+    return selection
 
 
-def _requested(options: CommonOptions) -> RunFolder:
-    if options.run is None:
-        return latest_run("attack", options.runs_root)
-    run = open_run(options.run)
-    if run.command != "attack":
-        raise UsageError(f"{run.path} is a run of `geotrap {run.command}`", hint="name a run of `geotrap attack`")
-    if run.status != "finished":
-        hint = f"finish it with `geotrap attack --resume {run.path}`"
-        raise UsageError(f"{run.path} is {run.status}, so there is nothing to compare yet", hint=hint)
-    return run
+def attack_summary(run: RunFolder) -> dict[str, Any]:
+    """Return the summary of a finished attack run.
 
-
-def _summary(run: RunFolder) -> dict[str, Any]:
+    Raises:
+        UsageError: It lacks what a comparison needs.
+    """
     summary = run.summary()
     weights = summary.get("weights")
     complete = isinstance(weights, Mapping) and {"undefended", "defended"} <= weights.keys()
@@ -83,28 +101,49 @@ def _summary(run: RunFolder) -> dict[str, Any]:
     return summary
 
 
-def _add_missing(pairs: list[AttackPair], run: RunFolder, summary: Mapping[str, Any], notes: list[str]) -> None:
-    """Add the attacks that only other finished runs beside ``run`` have, on the same weights, the newest run first."""
+def _open(path: Path) -> RunFolder:
+    run = open_run(path)
+    if run.command != "attack":
+        raise UsageError(f"{run.path} is a run of `geotrap {run.command}`", hint="name a run of `geotrap attack`")
+    if run.status != "finished":
+        hint = f"finish it with `geotrap attack --resume {run.path}`"
+        raise UsageError(f"{run.path} is {run.status}, so there is nothing to compare yet", hint=hint)
+    return run
+
+
+def _begin(run: RunFolder) -> Selection:
+    summary = attack_summary(run)
+    return Selection(
+        profile=load_profile(run.profile_path, env={}, complete=False).profile,
+        profile_name=run.profile_name,
+        profile_toml=run.profile_path.read_text(encoding="utf-8"),
+        profile_path=run.profile_path,
+        pairs=_pairs(run, summary["methods"]),
+        train_run=summary["train_run"],
+        weights=dict(summary["weights"]),
+        notes=[f"comparing {run.path} ({', '.join(summary['methods'])})"],
+    )
+
+
+def _pairs(run: RunFolder, methods: Sequence[str]) -> list[AttackPair]:
+    created = str(run.manifest["created"])
+    return [dataclasses.replace(read_pair(run.path, method), created=created) for method in methods]
+
+
+def _add_siblings(run: RunFolder, selection: Selection) -> None:
+    """Add the trials that only other finished runs beside ``run`` have, on the same weights, the newest run first."""
     for other in list_runs(run.path.parent):
         if other.name == run.name or other.command != "attack" or other.status != "finished":
             continue
         try:
-            theirs = _summary(other)
-            if (theirs["train_run"], theirs["weights"]) == (summary["train_run"], summary["weights"]):
-                _add_from(other.path, theirs["methods"], pairs, notes)
+            theirs = attack_summary(other)
+            if (theirs["train_run"], theirs["weights"]) == (selection.train_run, selection.weights):
+                _add_from(other, theirs["methods"], selection)
         except UsageError as error:
             # What is wrong with another run must not keep this one from being read.
-            notes.append(f"leaving out {other.path}: {error.message}")
+            selection.notes.append(f"leaving out {other.path}: {error.message}")
 
 
-def _add_from(run: Path, methods: list[str], pairs: list[AttackPair], notes: list[str]) -> None:
-    known = {pair.method for pair in pairs}
-    for method in methods:
-        if method in known:
-            continue
-        pair = read_pair(run, method)
-        if comparable(pairs[0], pair):
-            pairs.append(pair)
-            notes.append(f"adding {method} from {run}")
-        else:
-            notes.append(f"leaving out {method} of {run}: it measured other objects or views")
+def _add_from(run: RunFolder, methods: Sequence[str], selection: Selection) -> None:
+    for pair in _pairs(run, methods):
+        selection.add(pair, str(run.path))

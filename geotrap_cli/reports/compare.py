@@ -9,21 +9,26 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from geotrap_cli.atomic import write_json, write_text
-from geotrap_cli.errors import GeotrapError, NotValid
+from geotrap_cli.atomic import write_text
+from geotrap_cli.errors import GeotrapError, NotValid, UsageError
+from geotrap_cli.evaluation.bootstrap import Resampling
 from geotrap_cli.evaluation.validity import State
 from geotrap_cli.options import CommonOptions
-from geotrap_cli.provenance import record_environment
-from geotrap_cli.reports.attack_pictures import draw_curves, draw_sheet
-from geotrap_cli.reports.attack_runs import Selection, select_runs
-from geotrap_cli.reports.attack_tables import detail_tables, overview_table
+from geotrap_cli.reports.attack_runs import Selection, attack_summary, select_runs
+from geotrap_cli.reports.attack_tables import detail_tables
+from geotrap_cli.reports.compare_files import full_document, write_comparison
 from geotrap_cli.reports.comparison import Comparison, compare_attacks
-from geotrap_cli.reports.scale import Resampling
+from geotrap_cli.reports.gates import GateResult, check_gates, check_names, gate_failure, parse_gates
+from geotrap_cli.reports.judgement import labels
+from geotrap_cli.reports.request import CompareRequest
+from geotrap_cli.reports.stored_pairs import select_stored
+from geotrap_cli.reports.suite_tables import numbers_table, overview_table, resistance_table, search_line, seeds_table
 from geotrap_cli.reports.tables import to_csv
 from geotrap_cli.reports.wording import headline, next_command, other_reasons, reasons, shown
-from geotrap_cli.runs import create_run
+from geotrap_cli.runs import open_run
 
-JSON, CSV, CURVES, SHEET = "comparison.json", "comparison.csv", "recovery.png", "sheet.png"
+_DETAILED = 2
+"""Attacks whose own tables are printed; files and JSON have all."""
 
 
 @dataclass(frozen=True)
@@ -34,23 +39,20 @@ class CompareResult:
         comparison: What was found.
         run: The folder it was written to.
         files: What lies there, by what it is.
-        failure: Raised once the result is shown: ``--require-valid`` was given and the verdict is not VALID.
+        gates: What became of the conditions of ``--gate``.
+        failure: Raised once the result is shown: a gate failed, or the verdict is not VALID where it has to be.
     """
 
     comparison: Comparison
     run: Path
     files: dict[str, Path]
+    gates: list[GateResult]
     failure: GeotrapError | None
 
     def payload(self) -> dict[str, Any]:
         """Return the result for ``--json``."""
         files = {name: str(path) for name, path in self.files.items()}
-        return {
-            "run": str(self.run),
-            "headline": headline(self.comparison),
-            **self.comparison.payload(),
-            "files": files,
-        }
+        return {"run": str(self.run), **full_document(self.comparison, self.gates), "files": files}
 
     def render(self, console: Console) -> None:
         """Print the verdict, what stands against it, all tables, and where the pictures are."""
@@ -58,17 +60,37 @@ class CompareResult:
         for reason in reasons(self.comparison):
             console.print(Text(f"  {reason}"))
         console.print()
-        console.print(overview_table(self.comparison))
-        for attack in self.comparison.attacks:
-            for reason in other_reasons(self.comparison, attack):
-                console.print(Text(f"\n{reason}"))
-            for table in detail_tables(self.comparison, attack):
-                console.print()
-                console.print(table)
+        self._print_tables(console)
+        for gate in self.gates:
+            console.print(Text(f"gate {'passed' if gate.passed else 'failed'}: {gate.condition}: {gate.reason}"))
         console.print(Text(f"\nnot tested: {'; '.join(self.comparison.not_tested)}"))
         for name, path in self.files.items():
             console.print(Text(f"{name}: {shown(path)}"), soft_wrap=True)
         console.print(Text(f"next: {next_command(self.comparison)}"), soft_wrap=True)
+
+    def _print_tables(self, console: Console) -> None:
+        comparison = self.comparison
+        for table in (overview_table(comparison), resistance_table(comparison), seeds_table(comparison)):
+            if table is not None:
+                console.print(table)
+                console.print()
+        console.print(Text(search_line(comparison)))
+        console.print()
+        console.print(numbers_table(comparison))
+        for attack in comparison.attacks:
+            for reason in other_reasons(comparison, attack):
+                console.print(Text(f"\n{reason}"))
+        for attack in comparison.attacks[:_DETAILED]:
+            for table in detail_tables(comparison, attack):
+                console.print()
+                console.print(table)
+        if len(comparison.attacks) > _DETAILED:
+            console.print(Text(f"\ndetails of the {_DETAILED} strongest attacks; those of all are in the files below"))
+        for table in comparison.audit.tables():
+            console.print()
+            console.print(table)
+        for missing in comparison.audit.missing:
+            console.print(Text(f"not measured: {missing}"), soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -79,7 +101,8 @@ class CompareDryRun:
 
     def payload(self) -> dict[str, Any]:
         """Return the runs and attacks."""
-        attacks = {pair.method: str(pair.run) for pair in self.selection.pairs}
+        pairs = self.selection.pairs
+        attacks = {label: str(pair.run) for label, pair in zip(labels(pairs), pairs, strict=True)}
         return {"attacks": attacks, "train_run": self.selection.train_run, "notes": self.selection.notes}
 
     def render(self, console: Console) -> None:
@@ -89,20 +112,22 @@ class CompareDryRun:
 
 
 def run_compare(
-    options: CommonOptions, console: Console, *, csv: Path | None = None, require_valid: bool = False
+    options: CommonOptions, console: Console, request: CompareRequest | None = None
 ) -> CompareResult | CompareDryRun:
-    """Compare both sets of weights under every attack of the newest attack run, and write a run folder.
+    """Compare both sets of weights under every attack, and write a run folder.
 
     Args:
         options: What the user asked for.
         console: Where to say which runs were taken.
-        csv: Where to put a copy of the table.
-        require_valid: Whether a verdict other than VALID is a failure.
+        request: Which cells, and what is to hold of them.
 
     Raises:
-        UsageError: There is no finished attack run, or its cells are missing, broken or not comparable.
+        UsageError: There is no finished attack run, its cells are missing, broken or not comparable, or a gate is on a
+            number that does not exist.
     """
-    selection = select_runs(options)
+    request = request or CompareRequest()
+    gates = parse_gates(request.gates)
+    selection = _select(options, request)
     if options.dry_run:
         return CompareDryRun(selection)
     if not options.quiet:
@@ -111,40 +136,24 @@ def run_compare(
     evaluation = selection.profile.eval
     seed = selection.profile.data.seed if options.seed is None else options.seed
     comparison = compare_attacks(selection, Resampling(seed, evaluation.bootstrap))
-    run, files = _write(comparison, options, console)
-    if csv is not None:
-        write_text(csv, to_csv(comparison.records()))
-        files["copy of the table"] = csv
-    return CompareResult(comparison, run, files, _failure(comparison) if require_valid else None)
+    check_names(gates, comparison.numbers)
+    results = check_gates(gates, comparison.numbers)
+    run, files = write_comparison(comparison, results, options, console)
+    if request.csv is not None:
+        write_text(request.csv, to_csv(comparison.records()))
+        files["copy of the table"] = request.csv
+    failure = gate_failure(results) or (_failure(comparison) if request.require_valid else None)
+    return CompareResult(comparison, run, files, results, failure)
 
 
-def _write(comparison: Comparison, options: CommonOptions, console: Console) -> tuple[Path, dict[str, Path]]:
-    """Write everything into a run folder of its own and return what is where."""
-    attack_run = comparison.selection.run
-    profile_toml = attack_run.profile_path.read_text(encoding="utf-8")
-    facts = {
-        "attack_runs": [str(path.resolve()) for path in comparison.selection.runs],
-        "train_run": comparison.selection.train_run,
-        "weights": comparison.selection.weights,
-        "environment": record_environment(),
-    }
-    with create_run("compare", attack_run.profile_name, profile_toml, options.runs_root, facts) as run:
-        files = {"all numbers": run.path / JSON, "table": run.path / CSV, "curves": run.path / CURVES}
-        write_json(files["all numbers"], comparison.payload())
-        write_text(files["table"], to_csv(comparison.records()))
-        draw_curves(comparison, files["curves"])
-        if draw_sheet(comparison.worst.pair, run.path / SHEET):
-            files["pictures"] = run.path / SHEET
-        elif not options.quiet:
-            console.print(Text(f"no contact sheet: {comparison.worst.pair.run} kept no pictures"), soft_wrap=True)
-        run.finish(_summary(comparison))
-    return run.path, files
-
-
-def _summary(comparison: Comparison) -> dict[str, Any]:
-    keys = ("state", "states", "worst_attack", "recovery", "floor", "ceiling", "groups", "attack_runs", "train_run")
-    payload = comparison.payload()
-    return {"headline": headline(comparison), **{key: payload[key] for key in keys}}
+def _select(options: CommonOptions, request: CompareRequest) -> Selection:
+    if not request.stores:
+        return select_runs(options, request.runs)
+    if not request.runs:
+        return select_stored(request.stores)
+    if len(request.runs) > 1:
+        raise UsageError("--store takes the weights of one --run, and several were given", hint="name one run")
+    return select_stored(request.stores, str(attack_summary(open_run(request.runs[0]))["weights"]["defended"]))
 
 
 def _failure(comparison: Comparison) -> GeotrapError | None:

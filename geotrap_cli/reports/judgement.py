@@ -6,13 +6,10 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from geotrap_cli.evaluation.bootstrap import Interval
-from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS, UNDEFENDED
-from geotrap_cli.evaluation.evaluate import HEADLINE
-from geotrap_cli.evaluation.recovery import THRESHOLDS, Censored, area_under_recovery, slow_down, steps_to_recover
+from geotrap_cli.evaluation.bootstrap import Interval, Resampling
+from geotrap_cli.evaluation.cells import DEFENDED, SCRATCH, SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.validity import (
     AttackHealth,
     Evidence,
@@ -24,25 +21,12 @@ from geotrap_cli.evaluation.validity import (
     judge,
 )
 from geotrap_cli.profile.schema import EvalTable
-from geotrap_cli.reports.pairing import AttackPair, metric_values
+from geotrap_cli.reports.pairing import AttackPair
 from geotrap_cli.reports.quality import best_quality, max_or_nan, nan_last, quality
-from geotrap_cli.reports.scale import Resampling, Scale, common_scale
+from geotrap_cli.reports.scale import Scale, common_scale
+from geotrap_cli.reports.statistics import AttackStatistics, attack_statistics
 
 DESATURATE = "desaturate"
-
-
-@dataclass(frozen=True)
-class Recovered:
-    """Steps until a share of the ceiling is reached; None where that is unknown."""
-
-    threshold: float
-    undefended: int | Censored | None
-    defended: int | Censored | None
-
-    @property
-    def slow_down(self) -> float | Censored | None:
-        """How many times more steps the defended weights take."""
-        return slow_down(self.defended, self.undefended)
 
 
 @dataclass(frozen=True)
@@ -51,42 +35,32 @@ class JudgedAttack:
 
     Attributes:
         pair: The measurements.
-        recovery: ``rho`` of each subject at each of its own evaluations.
-        counts: Steps to recover, by ascending threshold.
+        label: What it is called beside the other attacks of the comparison.
+        statistics: Its numbers.
         evidence: What the verdict rests on.
         verdict: Whether the numbers may be believed.
     """
 
     pair: AttackPair
-    recovery: dict[str, list[Interval]]
-    counts: list[Recovered]
+    label: str
+    statistics: AttackStatistics
     evidence: Evidence
     verdict: Verdict
 
     @property
     def method(self) -> str:
-        """Key of the attack."""
+        """Name of the attack's variant."""
         return self.pair.method
 
     @property
     def peak(self) -> Interval:
         """The recovery of the attack: the largest ``rho`` of the defended weights; NaN when any of them is."""
-        return self.recovery[DEFENDED][self._peak_index]
+        return self.statistics.recovery[DEFENDED][self.statistics.peak_index]
 
     @property
     def peak_step(self) -> int:
         """The step at which it is reached; 0 where the attack adds nothing to what the weights could do before it."""
-        return self.pair.own_steps(DEFENDED)[self._peak_index]
-
-    @property
-    def _peak_index(self) -> int:
-        # argmax takes the first NaN for the maximum.
-        return int(np.argmax(_values(self.recovery[DEFENDED])))
-
-    def area(self, subject: str) -> float:
-        """Return the mean of ``rho`` over the attack's steps; NaN for an attack that was evaluated once."""
-        steps = self.pair.own_steps(subject)
-        return area_under_recovery(steps, _values(self.recovery[subject])) if len(steps) > 1 else math.nan
+        return self.pair.own_steps(DEFENDED)[self.statistics.peak_index]
 
 
 def judge_attacks(
@@ -94,16 +68,55 @@ def judge_attacks(
 ) -> tuple[Scale, list[JudgedAttack]]:
     """Judge every attack on one common scale; the ceiling is the best that any of them reaches without a defense."""
     scale = common_scale(pairs)
-    curves = {pair.method: _recovery_curves(pair, scale, resampling) for pair in pairs}
-    desaturated = [_reaches(curves[pair.method], limits) for pair in pairs if pair.method == DESATURATE]
+    numbers = [attack_statistics(pair, scale, limits, resampling) for pair in pairs]
+    suite = _suite_facts(pairs, numbers, limits)
     judged = []
-    for pair in pairs:
-        evidence = _evidence(pair, scale, desaturated[0] if desaturated else None, bool(desaturated))
-        recovery = curves[pair.method]
-        verdict = _verdict(evidence, recovery[DEFENDED], Limits(source_tolerance_db=limits.source_tolerance_db))
-        counts = _counts(pair, recovery, limits.recover_threshold)
-        judged.append(JudgedAttack(pair, recovery, counts, evidence, verdict))
+    for pair, label, statistics in zip(pairs, labels(pairs), numbers, strict=True):
+        evidence = dataclasses.replace(_evidence(pair, scale), **suite)
+        curve = [point.value for point in statistics.recovery[DEFENDED]]
+        verdict = _verdict(evidence, curve, verdict_limits(limits))
+        judged.append(JudgedAttack(pair, label, statistics, evidence, verdict))
     return scale, judged
+
+
+def suite_verdict(judged: Sequence[JudgedAttack], limits: EvalTable) -> Verdict:
+    """Return the verdict on all attacks taken as one attacker: that of the worst, measured against the best undefended.
+
+    Whether an attack is strong enough shows on the undefended weights. One attacker who tries them all is as strong
+    there as the best of them, so a worst case that another attack outdoes there is still evidence.
+    """
+    worst = worst_case(judged)
+    gains = [attack.evidence.undefended_gain for attack in judged if attack.evidence.undefended_gain is not None]
+    defined = [gain for gain in gains if not math.isnan(gain)]
+    evidence = dataclasses.replace(
+        worst.evidence,
+        undefended_gain=max(defined) if defined else worst.evidence.undefended_gain,
+        undefended_quality=worst.evidence.ceiling,
+    )
+    curve = [point.value for point in worst.statistics.recovery[DEFENDED]]
+    return _verdict(evidence, curve, verdict_limits(limits))
+
+
+def verdict_limits(limits: EvalTable) -> Limits:
+    """Return where the states begin under a profile."""
+    return Limits(source_tolerance_db=limits.source_tolerance_db, ceiling_share=limits.recover_threshold)
+
+
+def labels(pairs: Sequence[AttackPair]) -> list[str]:
+    """Return a name for each pair, longer only where others share its method: with budget, settings or seed."""
+    return [_label(pair, [other for other in pairs if other.method == pair.method]) for pair in pairs]
+
+
+def _label(pair: AttackPair, namesakes: Sequence[AttackPair]) -> str:
+    label = pair.method
+    if len({other.defended.steps for other in namesakes}) > 1:
+        label += f" ({pair.defended.steps} steps)"
+    alike = [other for other in namesakes if other.defended.steps == pair.defended.steps]
+    if len({other.defended.settings for other in alike}) > 1:
+        label += f" #{pair.defended.settings[:6] or 'old'}"
+    if len({other.defended.seed for other in namesakes}) > 1:
+        label += f", seed {pair.defended.seed}"
+    return label
 
 
 def worst_case(judged: Sequence[JudgedAttack]) -> JudgedAttack:
@@ -111,35 +124,26 @@ def worst_case(judged: Sequence[JudgedAttack]) -> JudgedAttack:
     return max(judged, key=lambda attack: nan_last(attack.peak.value))
 
 
-def _values(curve: Sequence[Interval]) -> list[float]:
-    return [point.value for point in curve]
-
-
-def _recovery_curves(pair: AttackPair, scale: Scale, resampling: Resampling) -> dict[str, list[Interval]]:
+def _suite_facts(pairs: Sequence[AttackPair], numbers: Sequence[AttackStatistics], limits: EvalTable) -> dict[str, Any]:
+    """Return the evidence that attacks give for each other: the controls, and the de-saturating attack."""
+    tried = [index for index, pair in enumerate(pairs) if pair.defended.key == DESATURATE]
+    peaks = [max_or_nan(point.value for point in numbers[index].recovery[DEFENDED]) for index in tried]
+    defined = [peak for peak in peaks if not math.isnan(peak)]
+    scratch = [best_quality(pair, SCRATCH) for pair in pairs if pair.scratch is not None]
     return {
-        subject: [
-            scale.recovery(metric_values(pair.scores(subject, "target", step) or [], HEADLINE), resampling)
-            for step in pair.own_steps(subject)
-        ]
-        for subject in SUBJECTS
+        "desaturate_run": bool(tried),
+        "desaturate_recovered": max(defined) >= limits.recover_threshold if defined else None,
+        "desaturate_zero_gradient_share": _smallest([pairs[index].defended.health for index in tried]),
+        "scratch_quality": max(scratch, key=nan_last) if scratch else None,
     }
 
 
-def _reaches(curves: dict[str, list[Interval]], limits: EvalTable) -> bool | None:
-    peak = max_or_nan(_values(curves[DEFENDED]))
-    return None if math.isnan(peak) else peak >= limits.recover_threshold
+def _smallest(records: Sequence[AttackHealth | None]) -> float | None:
+    shares = [record.zero_gradient_share for record in records if record is not None]
+    return min((share for share in shares if share is not None), default=None)
 
 
-def _counts(pair: AttackPair, recovery: dict[str, list[Interval]], threshold: float) -> list[Recovered]:
-    def count(subject: str, share: float) -> int | Censored | None:
-        steps = pair.own_steps(subject)
-        return steps_to_recover(steps, _values(recovery[subject]), share) if len(steps) > 1 else None
-
-    shares = sorted({*THRESHOLDS, threshold})
-    return [Recovered(share, count(UNDEFENDED, share), count(DEFENDED, share)) for share in shares]
-
-
-def _evidence(pair: AttackPair, scale: Scale, desaturated: bool | None, desaturate_run: bool) -> Evidence:
+def _evidence(pair: AttackPair, scale: Scale) -> Evidence:
     best = best_quality(pair, UNDEFENDED)
     start = quality(pair, UNDEFENDED, "target", 0)
     source = [quality(pair, subject, "source", 0) for subject in SUBJECTS]
@@ -150,8 +154,7 @@ def _evidence(pair: AttackPair, scale: Scale, desaturated: bool | None, desatura
         defended_quality=best_quality(pair, DEFENDED),
         source_loss=None if source[0] is None or source[1] is None else source[0] - source[1],
         health=_health(pair),
-        desaturate_run=desaturate_run,
-        desaturate_recovered=desaturated,
+        undefended_quality=best,
     )
 
 
@@ -174,9 +177,9 @@ def _total(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
 
 
-def _verdict(evidence: Evidence, curve: Sequence[Interval], limits: Limits) -> Verdict:
+def _verdict(evidence: Evidence, curve: Sequence[float], limits: Limits) -> Verdict:
     verdict = judge(evidence, limits)
-    if verdict.state is State.VALID and math.isnan(max_or_nan(_values(curve))):
+    if verdict.state is State.VALID and math.isnan(max_or_nan(curve)):
         reason = Reason(State.NOT_RUN, f"no recovery is defined: floor {evidence.floor}, ceiling {evidence.ceiling} dB")
         return Verdict(State.NOT_RUN, (reason,), verdict.not_tested)
     return verdict

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED, Cell, read_cell
+from geotrap_cli.evaluation.cells import BENIGN, CONTROLS, DEFENDED, SCRATCH, UNDEFENDED, Cell, has_cell, read_cell
 from geotrap_cli.evaluation.evaluate import FLOOR, HEADLINE, ObjectScore
 
 CELLS = "cells"
@@ -28,16 +28,44 @@ class AttackPair:
         undefended: Its cell on the weights without defense.
         defended: Its cell on the released weights.
         run: The attack run both come from.
+        controls: Cells that accompany the pair, by subject.
+        created: When that run began, UTC; empty where that is not known.
+        runs: Where the cell of a subject was measured, if not in ``run``.
     """
 
     undefended: Cell
     defended: Cell
     run: Path
+    controls: Mapping[str, Cell] = field(default_factory=dict)
+    created: str = ""
+    runs: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def method(self) -> str:
         """Key of the attack."""
         return self.defended.method
+
+    @property
+    def identity(self) -> tuple[str, int, str, int]:
+        """What tells one trial from another: method, budget, settings and seed."""
+        return (*self.series, self.defended.seed)
+
+    @property
+    def series(self) -> tuple[str, int, str]:
+        """What trials have in common that differ by their seed alone."""
+        return self.method, self.defended.steps, self.defended.settings
+
+    @property
+    def scratch(self) -> Cell | None:
+        """The same attack on random weights, where that control was run."""
+        return self.controls.get(SCRATCH)
+
+    @property
+    def benign(self) -> AttackPair | None:
+        """The same fine-tuning of both sets of weights on benign objects, where that control was run."""
+        cells = {subject: self.controls.get(name) for subject, name in BENIGN.items()}
+        undefended, defended = cells[UNDEFENDED], cells[DEFENDED]
+        return None if undefended is None or defended is None else AttackPair(undefended, defended, self.run)
 
     @property
     def steps(self) -> list[int]:
@@ -54,8 +82,17 @@ class AttackPair:
         return [evaluation.step for evaluation in self.cell(subject).evaluations]
 
     def cell(self, subject: str) -> Cell:
-        """Return the cell of ``undefended`` or ``defended``."""
-        return self.undefended if subject == UNDEFENDED else self.defended
+        """Return the cell of ``undefended``, ``defended`` or a control that was run."""
+        cells = {UNDEFENDED: self.undefended, DEFENDED: self.defended, **self.controls}
+        return cells[subject]
+
+    def folder(self, subject: str) -> Path:
+        """Return the run in which the cell of a subject was measured."""
+        return self.runs.get(subject, self.run)
+
+    def file(self, subject: str) -> str:
+        """Return the file that holds the cell of a subject."""
+        return str(self.folder(subject) / CELLS / f"{self.method}-{subject}.json")
 
     def scores(self, subject: str, split: Split, step: int) -> list[ObjectScore] | None:
         """Return the scores after ``step`` attack steps in the order of the ids; None when not measured."""
@@ -77,24 +114,49 @@ def read_pair(run: Path, method: str) -> AttackPair:
     Raises:
         UsageError: A cell is missing or broken, or the two did not meet the same objects, views, seed or budget.
     """
-    cells = {subject: read_cell(run / CELLS / f"{method}-{subject}.json") for subject in (UNDEFENDED, DEFENDED)}
-    pair = AttackPair(cells[UNDEFENDED], cells[DEFENDED], run)
-    problem = _budget_problem(pair) or _objects_problem(pair)
+    folder = run / CELLS
+    cells = {subject: read_cell(folder / f"{method}-{subject}.json") for subject in (UNDEFENDED, DEFENDED)}
+    controls = {
+        name: read_cell(folder / f"{method}-{name}.json") for name in CONTROLS if has_cell(folder, method, name)
+    }
+    return make_pair(cells | controls, run)
+
+
+def make_pair(cells: Mapping[str, Cell], run: Path) -> AttackPair:
+    """Return the pair that ``cells`` by subject make, with their controls.
+
+    Raises:
+        UsageError: They did not meet the same objects, views, seed or budget.
+    """
+    controls = {name: cell for name, cell in cells.items() if name in CONTROLS}
+    pair = AttackPair(cells[UNDEFENDED], cells[DEFENDED], run, controls)
+    problem = _budget_problem(pair) or _objects_problem(pair) or _scratch_problem(pair)
+    if problem is None and pair.benign is not None:
+        problem = _budget_problem(pair.benign) or _objects_problem(pair.benign)
     if problem:
-        hint = f"attack both sets of weights in one run: geotrap attack {method}"
-        raise UsageError(f"the two cells of {method} in {run} are not a pair: {problem}", hint=hint)
+        hint = f"attack both sets of weights in one run: geotrap attack {pair.defended.key}"
+        raise UsageError(f"the cells of {pair.method} in {run} do not belong together: {problem}", hint=hint)
     return pair
 
 
 def comparable(first: AttackPair, second: AttackPair) -> bool:
     """Whether two attacks were measured on the same target objects and views, so that their numbers share a scale."""
     scores = [pair.scores(UNDEFENDED, "target", pair.steps[0]) or [] for pair in (first, second)]
-    return _difference(scores[0], scores[1]) is None
+    return _difference(scores[0], scores[1], all_metrics=False) is None
+
+
+def _scratch_problem(pair: AttackPair) -> str | None:
+    """Return how the scratch control differs; the curve of one side may be shorter than that of another."""
+    if pair.scratch is None:
+        return None
+    theirs = pair.scores(SCRATCH, "target", pair.own_steps(SCRATCH)[0]) or []
+    problem = _difference(pair.scores(UNDEFENDED, "target", 0) or [], theirs)
+    return None if problem is None else f"{SCRATCH}: {problem}"
 
 
 def _budget_problem(pair: AttackPair) -> str | None:
     undefended, defended = pair.undefended, pair.defended
-    for name in ("steps", "seed"):
+    for name in ("steps", "seed", "settings"):
         values = (getattr(undefended, name), getattr(defended, name))
         if values[0] != values[1]:
             return f"{name} {values[0]} (undefended) and {values[1]} (defended)"
@@ -116,14 +178,18 @@ def _objects_problem(pair: AttackPair) -> str | None:
     return None
 
 
-def _difference(first: Sequence[ObjectScore], second: Sequence[ObjectScore]) -> str | None:
-    """Return in words how two sets of scores, in the order of the ids, are not of the same objects and views."""
+def _difference(first: Sequence[ObjectScore], second: Sequence[ObjectScore], all_metrics: bool = True) -> str | None:
+    """Return in words how two sets of scores, in the order of the ids, are not of the same objects and views.
+
+    With ``all_metrics`` they must have the same metrics, too; runs of different age need not.
+    """
     names: list[Mapping[str, str]] = [{score.id: score.group for score in scores} for scores in (first, second)]
     differing = sorted(set(names[0].items()) ^ set(names[1].items()))
     if differing:
         return f"object {differing[0][0]!r} is not in both"
     for one, other in zip(first, second, strict=True):
-        if one.metrics.keys() != other.metrics.keys() or not {HEADLINE, FLOOR} <= one.metrics.keys():
+        shared = one.metrics.keys() & other.metrics.keys()
+        if not {HEADLINE, FLOOR} <= shared or (all_metrics and one.metrics.keys() != other.metrics.keys()):
             return f"object {one.id!r} has other metrics"
         if not _close(one.metrics[FLOOR], other.metrics[FLOOR]):
             return f"object {one.id!r} was measured in other views"

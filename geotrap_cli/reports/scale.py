@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from geotrap_cli.evaluation.bootstrap import Interval, paired_comparison
+import numpy as np
+
+from geotrap_cli.evaluation.bootstrap import Interval, Resampling, group_means, paired_comparison
 from geotrap_cli.evaluation.cells import UNDEFENDED
+from geotrap_cli.evaluation.curves import QualityCurve
 from geotrap_cli.evaluation.evaluate import FLOOR, HEADLINE
 from geotrap_cli.reports.pairing import AttackPair, metric_values
 from geotrap_cli.reports.quality import best_quality, best_step, group_mean, nan_last
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How intervals are drawn: the seed and the number of bootstrap samples."""
-
-    seed: int
-    resamples: int
 
 
 @dataclass(frozen=True)
@@ -30,15 +24,20 @@ class Scale:
         floor: A white image, for each object in the order of the ids.
         ceiling: The undefended weights where they are best over all attacks and steps, for each object.
         groups: The group of each object.
-        method: The attack that sets the ceiling.
+        pair: The attack that sets the ceiling.
         step: The step at which it does.
     """
 
     floor: list[float]
     ceiling: list[float]
     groups: list[str]
-    method: str
+    pair: AttackPair
     step: int
+
+    @property
+    def method(self) -> str:
+        """Name of the attack that sets the ceiling."""
+        return self.pair.method
 
     @property
     def floor_db(self) -> float:
@@ -64,7 +63,13 @@ class Scale:
             [value - floor for value, floor in zip(quality, self.floor, strict=True)]
             for quality in (self.ceiling, values)
         )
-        return paired_comparison(reachable, reached, self.groups, **dataclasses.asdict(resampling)).ratio
+        return paired_comparison(reachable, reached, self.groups, **resampling.options).ratio
+
+    def curve(self, steps: Sequence[int], quality: Sequence[Sequence[float]]) -> QualityCurve:
+        """Return the foreground PSNR of one model per evaluation and object as a curve over groups, on this scale."""
+        by_group = np.stack([group_means(values, self.groups) for values in quality], axis=-1)
+        bounds = (group_means(bound, self.groups) for bound in (self.floor, self.ceiling))
+        return QualityCurve(tuple(steps), by_group, *bounds)
 
 
 def common_scale(pairs: Sequence[AttackPair]) -> Scale:
@@ -73,4 +78,4 @@ def common_scale(pairs: Sequence[AttackPair]) -> Scale:
     best = max(pairs, key=lambda pair: nan_last(best_quality(pair, UNDEFENDED)))
     step = best_step(best, UNDEFENDED)
     scores = best.scores(UNDEFENDED, "target", step) or []
-    return Scale(metric_values(scores, FLOOR), metric_values(scores, HEADLINE), best.groups, best.method, step)
+    return Scale(metric_values(scores, FLOOR), metric_values(scores, HEADLINE), best.groups, best, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from geotrap_cli.errors import NotValid, UsageError
+from geotrap_cli.errors import GateFailed, NotValid, UsageError
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.reports.compare import CompareResult, run_compare
+from geotrap_cli.reports.request import CompareRequest
 from geotrap_cli.runs import list_runs, open_run
 
 STRONG, RESISTING, BEATEN = (
@@ -29,7 +31,7 @@ STRONG, RESISTING, BEATEN = (
 def few_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing is the slow part: only tests that ask for ``curves`` draw them."""
     if "curves" not in request.fixturenames:
-        monkeypatch.setattr("geotrap_cli.reports.compare.draw_curves", lambda _, path: path.touch())
+        monkeypatch.setattr("geotrap_cli.reports.compare_files.draw_curves", lambda _, path: path.touch())
 
 
 @pytest.fixture
@@ -46,8 +48,10 @@ def written(target: Console) -> str:
 
 
 def compare(runs: Any, log: Console | None = None, **options: Any) -> CompareResult:
-    own = {name: options.pop(name) for name in ("csv", "require_valid") if name in options}
-    result = run_compare(CommonOptions(runs=runs.root, **options), log or console(), **own)
+    own = {field.name: options.pop(field.name) for field in fields(CompareRequest) if field.name in options}
+    named = options.pop("runs_", ()) or tuple(filter(None, (options.pop("run", None),)))
+    request = CompareRequest(runs=named, **own)
+    result = run_compare(CommonOptions(runs=runs.root, **options), log or console(), request)
     assert isinstance(result, CompareResult)
     return result
 
@@ -93,7 +97,7 @@ def test_strongest_attack_comes_first_and_all_fits_100_columns(runs: Any, make_p
     text = shown(compare(runs))
     assert "the attacker wins. full, the strongest of 2 attacks" in text
     assert text.index("full: before and after") < text.index("lora: before and after")
-    paths = ("table: ", "curves: ", "all numbers: ", "next: ")
+    paths = ("table: ", "curves: ", "all numbers: ", "numbers by name: ", "not measured: ", "next: ")
     assert max(len(line) for line in text.splitlines() if not line.startswith(paths)) <= 100
     assert "…" not in text
 
@@ -207,7 +211,7 @@ def test_takes_missing_attacks_from_runs_on_the_same_weights_and_says_so(runs: A
     assert result.comparison.selection.runs == [newest, older]
     said = " ".join(written(log).split())
     assert f"comparing {newest} (lora)" in said
-    assert f"adding full from {older}" in said
+    assert f"adding full, seed 0, from {older}" in said
 
 
 def test_run_names_another(runs: Any, make_pair: Any) -> None:
@@ -253,7 +257,7 @@ def test_dry_run_writes_nothing(runs: Any, make_pair: Any) -> None:
 def test_require_valid(runs: Any, make_pair: Any) -> None:
     runs.attack(make_pair(STRONG, RESISTING))
     assert compare(runs, require_valid=True).failure is None
-    runs.attack(make_pair((18.0, 18.1), (14.0, 14.1)))
+    runs.attack(make_pair((18.0, 18.1), (14.0, 14.1)), weights={"undefended": "u", "defended": "other"})
     assert compare(runs).failure is None
     failure = compare(runs, require_valid=True).failure
     assert isinstance(failure, NotValid)
@@ -329,3 +333,67 @@ def test_a_diverged_attack_leaves_a_gap_in_the_sheet(runs: Any, make_pair: Any) 
     pictures = path / "renders" / "lora-defended.safetensors"
     save_file({name: value for name, value in load_file(pictures).items() if name.endswith("@0")}, pictures)
     assert compare(runs).files["pictures"].is_file()
+
+
+def test_gates_are_told_and_fail_after_the_result(runs: Any, make_pair: Any) -> None:
+    runs.attack(make_pair(STRONG, RESISTING))
+    result = compare(runs, gates=("worst_recovery<=0.5", "benign_trainability>=0.95"), require_valid=True)
+    assert isinstance(result.failure, GateFailed)
+    assert "1 of 2 gates failed: benign_trainability>=0.95: not measured" in result.failure.message
+    text = shown(result)
+    assert "gate passed: worst_recovery<=0.5: it is 0.2105" in text
+    assert "gate failed: benign_trainability>=0.95: not measured" in text
+    saved = json.loads((result.run / "comparison.json").read_text())
+    assert [gate["passed"] for gate in saved["gates"]] == [True, False]
+    assert compare(runs, gates=("worst_recovery<=0.5",), require_valid=True).failure is None
+
+
+def test_a_gate_on_an_unknown_number_leaves_no_run_behind(runs: Any, make_pair: Any) -> None:
+    runs.attack(make_pair(STRONG, RESISTING))
+    for gate, problem in (("lora.recovry<=1", "lora.recovery"), ("recovery", "worst_recovery<=0.5")):
+        with pytest.raises(UsageError) as error:
+            compare(runs, gates=(gate,))
+        assert problem in str(error.value.hint)
+    assert [run.command for run in list_runs(runs.root)] == ["attack"]
+
+
+def test_numbers_by_name_as_csv(runs: Any, make_pair: Any) -> None:
+    runs.attack(make_pair(STRONG, RESISTING))
+    rows = {row["name"]: row for row in csv.DictReader((compare(runs).run / "numbers.csv").open())}
+    assert float(rows["worst_recovery"]["value"]) == pytest.approx(2 / 9.5)
+    assert rows["lora.steps_to_90_defended"]["value"] == "100"
+    assert rows["lora.steps_to_90_defended"]["more_than"] == "True"
+    assert rows["benign_trainability"]["missing"]
+    assert rows["worst_recovery"]["cells"].endswith("lora-defended.json")
+
+
+def test_several_runs_join_and_must_attack_the_same_weights(runs: Any, make_pair: Any) -> None:
+    first = runs.attack(make_pair(STRONG, RESISTING))
+    second = runs.attack(make_pair(STRONG, BEATEN, seed=1), train_run="elsewhere/train")
+    other = runs.attack(make_pair(STRONG, BEATEN), weights={"undefended": "u", "defended": "other"})
+    result = compare(runs, log := console(), **{"runs_": (first, second)})
+    assert [attack.label for attack in result.comparison.attacks] == ["lora, seed 1", "lora, seed 0"]
+    assert f"adding lora, seed 1, from {second}" in " ".join(written(log).split())
+    text = shown(result)
+    assert "Attacks with several seeds" in text
+    assert "best attack so far over 2 trials: 21% lora, seed 0 (trial 1), 99% lora, seed 1 (trial 2)" in text
+    with pytest.raises(UsageError, match="attacked other weights"):
+        compare(runs, **{"runs_": (first, other)})
+
+
+def test_worst_case_is_the_last_line_of_the_overview(runs: Any, make_pair: Any) -> None:
+    runs.attack([*make_pair(STRONG, RESISTING), *make_pair(STRONG, BEATEN, "full")])
+    lines = shown(compare(runs)).splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("attack "))
+    names = [line.split()[0] for line in lines[start + 2 : start + 5]]
+    assert names == ["full", "lora", "worst"]
+    assert "99%" in lines[start + 4]
+
+
+def test_details_of_the_strongest_attacks_alone(runs: Any, make_pair: Any) -> None:
+    curves = {f"a{index}": [14.0, 15.0, 16.0, 16.0 + index / 10, 16.0] for index in range(4)}
+    runs.attack([cell for name, curve in curves.items() for cell in make_pair(STRONG, curve, name)])
+    text = shown(compare(runs))
+    assert "a3: before and after" in text and "a2: before and after" in text
+    assert "a1: before and after" not in text
+    assert "details of the 2 strongest attacks" in text

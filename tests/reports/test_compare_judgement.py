@@ -12,16 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geotrap_cli.errors import UsageError
+from geotrap_cli.evaluation.bootstrap import Resampling
 from geotrap_cli.evaluation.cells import Cell, write_cell
 from geotrap_cli.evaluation.recovery import Censored
 from geotrap_cli.evaluation.validity import AttackHealth, State
 from geotrap_cli.profile.schema import EvalTable
 from geotrap_cli.reports.judgement import JudgedAttack, judge_attacks, worst_case
 from geotrap_cli.reports.pairing import AttackPair, comparable, read_pair
-from geotrap_cli.reports.scale import Resampling, Scale
+from geotrap_cli.reports.scale import Scale
 
 STRONG, RESISTING = (18.0, 21.0, 23.0, 24.0, 24.5), (14.0, 15.0, 16.0, 16.5, 17.0)
 RESAMPLING = Resampling(seed=0, resamples=50)
+NO_CELL = Cell("lora", "defended", 1, 0, [], None, 0.0, 0, None, None)
+ANY_PAIR = AttackPair(NO_CELL, NO_CELL, Path("run"))
 
 
 def pair_of(cells: list[Cell]) -> AttackPair:
@@ -43,14 +46,18 @@ def with_health(cells: list[Cell], index: int, **changes: Any) -> list[Cell]:
 def test_undefended_weights_in_the_defended_slot_recover_everything(make_pair: Any) -> None:
     attack = judge_one(make_pair(STRONG, STRONG))
     assert (attack.peak.value, attack.peak.low, attack.peak.high) == (1.0, 1.0, 1.0)
-    assert attack.recovery["defended"] == attack.recovery["undefended"]
-    assert all(count.slow_down == 1 for count in attack.counts)
-    assert attack.area("defended") == attack.area("undefended")
+    assert attack.statistics.recovery["defended"] == attack.statistics.recovery["undefended"]
+    numbers = attack.statistics
+    assert all(count.slow_down["undefended"].value == 1 for count in numbers.counts)
+    for axis in ("linear", "log"):
+        assert numbers.areas[axis]["defended"] == numbers.areas[axis]["undefended"]
+        assert numbers.resistance[axis].value == pytest.approx(0.0, abs=1e-12)
+    assert all(gap.mean.value == gap.peak.value == gap.final.value == 0 for gap in numbers.gaps.values())
 
 
 def test_recovery_is_the_share_between_white_image_and_best_undefended(make_pair: Any) -> None:
     attack = judge_one(make_pair(STRONG, RESISTING))
-    assert [point.value for point in attack.recovery["defended"]] == pytest.approx(
+    assert [point.value for point in attack.statistics.recovery["defended"]] == pytest.approx(
         [-1 / 9.5, 0.0, 1 / 9.5, 1.5 / 9.5, 2 / 9.5], abs=1e-9
     )
     assert attack.peak.low is not None and attack.peak.high is not None
@@ -59,8 +66,9 @@ def test_recovery_is_the_share_between_white_image_and_best_undefended(make_pair
 
 def test_what_is_not_reached_is_censored_at_the_budget(make_pair: Any) -> None:
     attack = judge_one(make_pair(STRONG, RESISTING))
-    assert {count.defended for count in attack.counts} == {Censored(100)}
-    assert [count.undefended for count in attack.counts] == [25, 50, 75, 100]
+    counts = attack.statistics.counts
+    assert {count.counts["defended"].value for count in counts} == {Censored(100)}
+    assert [count.counts["undefended"].value for count in counts] == [25, 50, 75, 100]
 
 
 def test_a_blank_model_is_not_called_valid(make_pair: Any) -> None:
@@ -110,8 +118,9 @@ def test_either_side_that_diverged_counts(make_pair: Any, index: int) -> None:
     attack = judge_one(cells)
     assert attack.verdict.state is State.DIVERGED
     assert attack.pair.steps == [0]
-    assert attack.counts[0].slow_down is None
-    assert math.isnan(attack.area(("undefended", "defended")[index]))
+    assert attack.statistics.counts[0].slow_down["undefended"].value is None
+    assert math.isnan(attack.statistics.areas["linear"][("undefended", "defended")[index]].value)
+    assert math.isnan(attack.statistics.resistance["linear"].value)
 
 
 def test_nan_is_no_recovery_and_never_the_worst_case(make_pair: Any) -> None:
@@ -119,7 +128,7 @@ def test_nan_is_no_recovery_and_never_the_worst_case(make_pair: Any) -> None:
     scale, judged = judge_attacks([broken, pair_of(make_pair(STRONG, RESISTING))], EvalTable(), RESAMPLING)
     assert math.isnan(judged[0].peak.value)
     assert judged[0].verdict.state is State.DIVERGED
-    assert judged[0].counts[0].defended is None
+    assert judged[0].statistics.counts[0].counts["defended"].value is None
     assert worst_case(judged).method == "lora"
     assert scale.ceiling_db == 24.5
 
@@ -141,14 +150,14 @@ def test_an_infinite_ceiling_defines_no_recovery_and_is_not_valid(make_pair: Any
 @given(st.floats(0.0, 40.0), st.floats(0.1, 30.0), st.floats(-1.0, 2.0))
 def test_recovery_is_linear_in_decibels(floor: float, span: float, share: float) -> None:
     groups = ["a", "b", "b"]
-    scale = Scale([floor] * 3, [floor + span] * 3, groups, "lora", 10)
+    scale = Scale([floor] * 3, [floor + span] * 3, groups, ANY_PAIR, 10)
     found = scale.recovery([floor + share * span] * 3, RESAMPLING)
     assert found.value == pytest.approx(share, abs=1e-6)
     assert found.groups == 2
 
 
 def test_no_recovery_where_the_ceiling_is_not_above_the_floor() -> None:
-    assert math.isnan(Scale([20.0], [20.0], ["a"], "lora", 0).recovery([10.0], RESAMPLING).value)
+    assert math.isnan(Scale([20.0], [20.0], ["a"], ANY_PAIR, 0).recovery([10.0], RESAMPLING).value)
 
 
 def save(folder: Path, cells: list[Cell]) -> None:
@@ -202,7 +211,7 @@ def test_order_of_objects_does_not_matter(tmp_path: Path, make_pair: Any) -> Non
     save(tmp_path, [undefended, dataclasses.replace(defended, evaluations=turned)])
     judged = judge_attacks([read_pair(tmp_path, "lora")], EvalTable(), RESAMPLING)[1]
     straight = judge_attacks([pair_of([undefended, defended])], EvalTable(), RESAMPLING)[1]
-    assert judged[0].recovery == straight[0].recovery
+    assert judged[0].statistics.recovery == straight[0].statistics.recovery
 
 
 def test_comparable_needs_the_same_objects(make_pair: Any) -> None:
