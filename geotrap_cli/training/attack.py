@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from rich.console import Console
 
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED, Cell, has_cell, read_cell, write_cell
-from geotrap_cli.evaluation.perceptual import LpipsTerm, available_lpips
+from geotrap_cli.evaluation.clouds import Points
+from geotrap_cli.evaluation.evaluate import EvaluationSettings, reference_clouds
+from geotrap_cli.evaluation.perceptual import available_lpips
+from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.models.loading import weights_hash
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
@@ -19,6 +23,7 @@ from geotrap_cli.reports.tables import records_table
 from geotrap_cli.runs import RunFolder, create_or_resume, latest_run, open_run
 from geotrap_cli.training.attack_cell import CellRunner
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
+from geotrap_cli.training.cell_store import CellStore
 from geotrap_cli.training.defense import MODEL
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.precision import pick_device
@@ -48,10 +53,11 @@ class AttackResult:
         console.print("next: geotrap compare", highlight=False)
 
 
-def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console) -> AttackResult:
+def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console, *, reuse: bool = True) -> AttackResult:
     """Attack both sets of weights of a train run with the same seeds, batches and budget.
 
-    A cell that is finished is not run again on ``--resume``.
+    A cell that is finished is not run again on ``--resume``, nor, with ``reuse``, where any run beside this one has
+    measured the very same.
 
     Raises:
         UsageError: There is no train run to attack, or the profile or data are wrong.
@@ -79,8 +85,10 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console) 
         prepare_views(bench, _needed(bench, planned), console, options.quiet)
         scorer = available_lpips(profile.loss.lpips_trunk)
         scorer = None if scorer is None else scorer.to(device)
+        store = CellStore(run, bench, hashes, str(train_run.path.resolve()), scorer, reuse)
+        references = functools.cache(lambda: _references(bench, undefended))
         cells = [
-            _cell(run, bench, CellPlan(attack, subject, weights, scorer), console, options.quiet)
+            _cell(store, CellPlan(attack, subject, weights, references), console, options.quiet)
             for attack in planned
             for subject, weights in subjects.items()
         ]
@@ -93,6 +101,13 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console) 
             }
         )
     return AttackResult(run.path, train_run.path, cells)
+
+
+def _references(bench: Workbench, undefended: LGM) -> dict[str, Points]:
+    """Return what the undefended weights make of every object that is measured."""
+    ids = [*bench.draw(bench.splits.eval_target), *bench.draw(bench.splits.source_eval)]
+    settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
+    return reference_clouds(undefended, bench.dataset, ids, settings, device=bench.device)
 
 
 def _needed(bench: Workbench, planned: Sequence[PlannedAttack]) -> list[str]:
@@ -151,27 +166,55 @@ def _check_unseen(bench: Workbench, train_run: RunFolder) -> None:
 
 @dataclass(frozen=True)
 class CellPlan:
-    """What one cell attacks, and with what: ``weights`` None stands for the profile's own."""
+    """What one cell attacks, and with what it is measured.
+
+    Attributes:
+        planned: The attack.
+        subject: ``undefended`` or ``defended``.
+        weights: A folder; None stands for the profile's own.
+        references: Gives what the undefended weights make of each measured object.
+    """
 
     planned: PlannedAttack
     subject: str
     weights: str | None
-    scorer: LpipsTerm | None
+    references: Callable[[], Mapping[str, Points]]
 
 
-def _cell(run: RunFolder, bench: Workbench, plan: CellPlan, console: Console, quiet: bool) -> Cell:
-    folder, planned = run.path / CELLS, plan.planned
+def _cell(store: CellStore, plan: CellPlan, console: Console, quiet: bool) -> Cell:
+    run, planned = store.run, plan.planned
+    folder = run.path / CELLS
     if has_cell(folder, planned.method, plan.subject):
         return read_cell(folder / f"{planned.method}-{plan.subject}.json")
-    model = open_model(bench.profile, bench.device, plan.weights)
-    runner = CellRunner(
-        bench, planned.method, planned.family, plan.subject, planned.attack, model, plan.scorer, run.log
-    )
-    cell = runner.run(console, quiet)
-    runner.save(run.path)
+    cell = store.take(planned, plan.subject)
+    if cell is None:
+        cell = _measure(store, plan, console, quiet)
+    elif not quiet:
+        origin = store.reused[f"{planned.method}-{plan.subject}"]
+        console.print(
+            f"{planned.method} on {plan.subject} weights: taken from {origin}", highlight=False, soft_wrap=True
+        )
     # Written last: a cell that exists is complete.
     write_cell(folder, cell)
     return cell
+
+
+def _measure(store: CellStore, plan: CellPlan, console: Console, quiet: bool) -> Cell:
+    bench, planned = store.bench, plan.planned
+    runner = CellRunner(
+        bench,
+        planned.method,
+        planned.family,
+        plan.subject,
+        planned.attack,
+        open_model(bench.profile, bench.device, plan.weights),
+        store.scorer,
+        plan.references(),
+        store.run.log,
+    )
+    cell = runner.run(console, quiet)
+    runner.save(store.run.path)
+    return store.keep(planned, cell)
 
 
 def _line(cell: Cell) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from geotrap_cli.atomic import atomic_path
 from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import NonFiniteError
 from geotrap_cli.evaluation.cells import Cell, CellEvaluation
+from geotrap_cli.evaluation.clouds import Points
 from geotrap_cli.evaluation.evaluate import Evaluation, EvaluationSettings, Observer, evaluate
 from geotrap_cli.evaluation.geometry import GeometryRecorder
 from geotrap_cli.evaluation.perceptual import LpipsTerm
@@ -43,6 +44,7 @@ class CellRunner:
         attack: The attack; the runner works on a copy of its own.
         model: The weights under attack; changed in place.
         scorer: LPIPS, where it can be computed.
+        references: What the undefended weights make of each measured object, see `reference_clouds`.
         log: Takes lines for the metrics of the run.
     """
 
@@ -53,6 +55,7 @@ class CellRunner:
     attack: Attack
     model: LGM
     scorer: LpipsTerm | None = None
+    references: Mapping[str, Points] | None = None
     log: Callable[[dict[str, Any]], None] = lambda _: None
     health: HealthRecorder = field(default_factory=HealthRecorder)
     evaluations: list[CellEvaluation] = field(default_factory=list)
@@ -172,6 +175,7 @@ class CellRunner:
             device=bench.device,
             keep_renders=keep,
             scorer=self.scorer,
+            references=self.references,
             observe=observe,
         )
 

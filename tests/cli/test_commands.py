@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from geotrap_cli.options import CommonOptions
+from geotrap_cli.reports.request import CompareRequest
 from geotrap_cli.runs import create_or_resume
 
 
@@ -86,12 +87,25 @@ class TestAttack:
 
 
 def test_compare_passes_its_options(geotrap: Any, library: Any) -> None:
-    geotrap("compare", "--csv", "table.csv", "--require-valid", "--run", "runs/x")
-    name, (options, console), specific = library.only_call
+    gates = ("--gate", "worst_recovery<=0.5", "--gate", "trials>=2")
+    geotrap("compare", "--csv", "table.csv", "--require-valid", "--run", "a", "--run", "b", "--store", "s", *gates)
+    name, (options, console, request), _ = library.only_call
     assert name == "run_compare"
-    assert options.run == Path("runs/x")
-    assert specific == {"csv": Path("table.csv"), "require_valid": True}
+    assert options.run is None
+    assert request == CompareRequest(
+        runs=(Path("a"), Path("b")),
+        stores=(Path("s"),),
+        csv=Path("table.csv"),
+        gates=("worst_recovery<=0.5", "trials>=2"),
+        require_valid=True,
+    )
     assert console.stderr
+
+
+def test_attack_takes_over_what_was_measured_unless_told_otherwise(geotrap: Any, library: Any, trained: Path) -> None:
+    for arguments in ((), ("--no-reuse",)):
+        geotrap("attack", *arguments)
+    assert [call[2]["reuse"] for call in library.calls] == [True, False]
 
 
 def test_pretrain_has_its_own_default_profile(geotrap: Any, library: Any) -> None:

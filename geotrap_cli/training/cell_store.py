@@ -1,0 +1,156 @@
+"""Cells that another run beside this one has measured already: found by everything they depend on, and taken over."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import geotrap_cli
+from geotrap_cli.atomic import atomic_path
+from geotrap_cli.attacks import Attack
+from geotrap_cli.evaluation.cells import UNDEFENDED, Cell
+from geotrap_cli.evaluation.perceptual import LpipsTerm
+from geotrap_cli.evaluation.store import ResultsStore, StoredCell, content_key
+from geotrap_cli.run_folder import RunFolder
+from geotrap_cli.training.attack_plan import PlannedAttack
+from geotrap_cli.training.workbench import Workbench
+
+RENDERS = "renders"
+# What only shows results, or asks for them, changes none.
+_WITHOUT_EFFECT = frozenset({"cli", "reports", "sweep"})
+
+
+@dataclass
+class CellStore:
+    """The store of a folder of runs, as one attack run uses it.
+
+    Attributes:
+        run: The attack run.
+        bench: Data and settings.
+        weights: Content hash of each subject's weights.
+        train_run: Folder of the run that made the defended weights.
+        scorer: LPIPS, where it can be computed.
+        reuse: Whether cells that are there are taken over; new ones are kept either way.
+        reused: Runs that cells were taken from, by the cell's name.
+    """
+
+    run: RunFolder
+    bench: Workbench
+    weights: Mapping[str, str]
+    train_run: str
+    scorer: LpipsTerm | None
+    reuse: bool = True
+    reused: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.store = ResultsStore(self.run.path.parent)
+        self.fingerprint = self.bench.dataset.fingerprint()
+
+    def take(self, planned: PlannedAttack, subject: str) -> Cell | None:
+        """Return a cell that was measured already, with its pictures in this run; None where there is none.
+
+        Raises:
+            UsageError: The store is broken.
+        """
+        if not self.reuse:
+            return None
+        found = self.store.find(content_key(self._inputs(planned, subject)))
+        if found is None:
+            return None
+        name = f"{planned.method}-{subject}"
+        for file in (f"{name}.safetensors", "truth.safetensors"):
+            _copy(Path(found.run) / RENDERS / file, self.run.path / RENDERS / file)
+        self.reused[name] = found.run
+        self.run.record(reused=self.reused)
+        return found.cell
+
+    def keep(self, planned: PlannedAttack, cell: Cell) -> Cell:
+        """Add a cell that was measured and return it with the digest of its settings."""
+        inputs = self._inputs(planned, cell.subject)
+        cell = replace(cell, settings=self.settings(planned), batch_size=self.bench.profile.attack.batch_size)
+        manifest = self.run.manifest
+        self.store.append(
+            StoredCell(
+                key=content_key(inputs),
+                inputs=inputs,
+                weights=self.weights[cell.subject],
+                undefended=self.weights[UNDEFENDED],
+                run=str(self.run.path.resolve()),
+                train_run=self.train_run,
+                created=str(manifest["created"]),
+                profile=self.run.profile_path.read_text(encoding="utf-8"),
+                profile_name=self.run.profile_name,
+                cell=cell,
+            )
+        )
+        return cell
+
+    def settings(self, planned: PlannedAttack) -> str:
+        """Return the digest of what the scores depend on besides weights, seed of the attack and code."""
+        return content_key(self._settings(planned))[:16]
+
+    def _inputs(self, planned: PlannedAttack, subject: str) -> dict[str, Any]:
+        return {
+            "subject": subject,
+            "weights": self.weights[subject],
+            "undefended": self.weights[UNDEFENDED],
+            "seed": self.bench.profile.attack.seed,
+            "code": code_version(type(planned.attack)),
+            **self._settings(planned),
+        }
+
+    def _settings(self, planned: PlannedAttack) -> dict[str, Any]:
+        bench, profile = self.bench, self.bench.profile
+        budget = {"steps", "batch_size", "supervised_views", "evaluations"}
+        return {
+            "attack": {
+                "key": planned.family,
+                "variant": planned.method,
+                "config": planned.attack.config.model_dump(mode="json"),
+            },
+            "budget": profile.attack.model_dump(mode="json", include=budget),
+            "data": {
+                "fingerprint": self.fingerprint,
+                "seed": bench.seed,
+                "splits": bench.splits.as_dict(),
+                "measured": [bench.draw(bench.splits.eval_target), bench.draw(bench.splits.source_eval)],
+                "sizes": [bench.input_size, bench.splat_size, bench.output_size],
+            },
+            "measures": {
+                "views": profile.eval.views,
+                "scorer": None if self.scorer is None else self.scorer.name,
+                "loss": profile.loss.model_dump(mode="json", exclude={"lpips_trunk"}),
+                "precision": profile.train.precision,
+                "fuse_head": profile.model.fuse_head,
+            },
+        }
+
+
+def code_version(attack: type[Attack]) -> str:
+    """Return the program's version with a digest of the sources that a cell of ``attack`` is computed by."""
+    return _digest_sources(Path(inspect.getfile(attack)))
+
+
+@functools.cache
+def _digest_sources(plugin: Path) -> str:
+    own = Path(inspect.getfile(geotrap_cli)).parent
+    sources = [file for file in own.rglob("*.py") if file.relative_to(own).parts[0] not in _WITHOUT_EFFECT]
+    sources += plugin.parent.glob("*.py") if (plugin.parent / "__init__.py").is_file() else [plugin]
+    digest = hashlib.sha256()
+    for file in sorted(set(sources)):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return f"{version('geotrap')}+{digest.hexdigest()[:12]}"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file that is there; a run that is gone, or on another machine, leaves no pictures."""
+    if source.is_file() and not target.exists():
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
