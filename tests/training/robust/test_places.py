@@ -37,8 +37,9 @@ def cosine(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
     return float(torch.nn.functional.cosine_similarity(as_one(first), as_one(second), dim=0))
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("name", MECHANISMS)
+@pytest.mark.parametrize(
+    ("name", "checkpointing"), [*((name, False) for name in MECHANISMS), ("parameter_noise", True)]
+)
 def test_a_step_follows_the_gradient_at_the_perturbed_place(
     make_objective: Make, with_weights: Callable[..., LGM], name: str, checkpointing: bool
 ) -> None:
