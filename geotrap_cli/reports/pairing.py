@@ -158,7 +158,8 @@ def _budget_problem(pair: AttackPair) -> str | None:
     undefended, defended = pair.undefended, pair.defended
     for name in ("steps", "seed", "settings"):
         values = (getattr(undefended, name), getattr(defended, name))
-        if values[0] != values[1]:
+        # Old runs do not tell their settings.
+        if values[0] != values[1] and "" not in values:
             return f"{name} {values[0]} (undefended) and {values[1]} (defended)"
     evaluated = [pair.own_steps(subject) for subject in (UNDEFENDED, DEFENDED)]
     if evaluated[0][: len(pair.steps)] != evaluated[1][: len(pair.steps)] or pair.steps[:1] != [0]:

@@ -67,6 +67,8 @@ def test_nan_in_the_health_record_is_divergence() -> None:
         ({"undefended_gain": 2.0}, State.VALID),
         ({"scratch_quality": 25.0}, State.ATTACK_WEAK),
         ({"scratch_quality": 24.0}, State.VALID),
+        ({"undefended_quality": 23.9}, State.ATTACK_WEAK),
+        ({"undefended_quality": 24.0}, State.VALID),
         ({"source_loss": 1.0}, State.VALID),
         ({"source_loss": 1.01}, State.SOURCE_BROKEN),
         ({"source_loss": -3.0}, State.VALID),
@@ -91,6 +93,13 @@ def test_masked_until_the_desaturating_attack_fails(
 ) -> None:
     health = replace(HEALTHY, **flag)
     assert judge_with(health=health, desaturate_run=run, desaturate_recovered=recovered) is state
+
+
+@pytest.mark.parametrize(("dead", "state"), [(0.9, State.MASKED), (0.5, State.VALID), (None, State.VALID)])
+def test_a_desaturating_attack_that_had_no_gradients_itself_clears_nothing(dead: float | None, state: State) -> None:
+    masked = replace(SOUND, health=replace(HEALTHY, zero_gradient_share=1.0))
+    failed = replace(masked, desaturate_run=True, desaturate_recovered=False, desaturate_zero_gradient_share=dead)
+    assert judge(failed).state is state
 
 
 def test_all_states_that_apply_are_kept_in_order() -> None:
