@@ -44,6 +44,11 @@ class Attribute:
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "raw", raw)
 
+    @property
+    def channels(self) -> int:
+        """Numbers of each Gaussian, C."""
+        return sum(CHANNELS[name].stop - CHANNELS[name].start for name in self.names)
+
     def of(self, batch: GaussianBatch) -> Tensor:
         """Return its values [B, N, C]; unit quaternions stay four numbers each, as their norm is constant.
 

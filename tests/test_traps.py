@@ -8,11 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from geotrap_cli.errors import GeotrapError
-from geotrap_cli.gaussians import CHANNELS, GaussianBatch
+from geotrap_cli.gaussians import CHANNELS, GaussianBatch, activate
 from geotrap_cli.traps import (
+    Attribute,
     BaseTrap,
     Trap,
     TrapConfig,
+    attribute_of,
     normalised_weights,
     opacity_weights,
     report_depth,
@@ -125,3 +127,30 @@ def test_an_idle_option_at_its_default_is_let_pass() -> None:
     assert HeightConfig(factor=1.0).refuse_idle(["factor"], "does nothing") is None
     with pytest.raises(ValueError, match="factor does nothing"):
         HeightConfig(factor=2.0).refuse_idle(["factor"], "does nothing")
+
+
+class TestAttribute:
+    @pytest.mark.parametrize("raw", [False, True])
+    def test_it_is_the_named_channels_side_by_side(self, raw: bool) -> None:
+        batch = activate(torch.randn(2, 3, 14, generator=torch.Generator().manual_seed(0)))
+        values = batch.require_raw() if raw else batch.activated
+        attribute = Attribute("opacities", "means", raw=raw)
+        assert attribute.of(batch).equal(values[..., [3, 0, 1, 2]])
+        assert attribute.channels == 4
+        assert attribute == Attribute("opacities", "means", raw=raw) != Attribute("means", raw=raw)
+
+    def test_quaternions_are_themselves_and_not_their_norm(self) -> None:
+        batch = activate(torch.randn(1, 3, 14, generator=torch.Generator().manual_seed(0)))
+        assert Attribute("quats").of(batch).equal(batch.quats)
+
+    def test_pre_activations_have_to_be_there(self) -> None:
+        with pytest.raises(GeotrapError, match="no pre-activation"):
+            Attribute("means", raw=True).of(DEFENDED)
+
+    @pytest.mark.parametrize("names", [(), ("mean",), ("means", "norm")])
+    def test_other_names_are_refused(self, names: tuple[str, ...]) -> None:
+        with pytest.raises(ValueError, match="means, opacities, scales, quats, rgb"):
+            Attribute(*names)
+
+    def test_a_trap_need_not_say_what_it_acts_on(self) -> None:
+        assert attribute_of(HeightTrap()) is None

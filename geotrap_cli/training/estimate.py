@@ -19,6 +19,7 @@ from geotrap_cli.profile.schema import Profile
 from geotrap_cli.runs import folder_name, resumable_run
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
 from geotrap_cli.training.cost import ObjectCost, count_object, measure_rate
+from geotrap_cli.training.dynamic_cost import count_dynamic
 from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.precision import pick_device, resolve_precision
@@ -152,7 +153,9 @@ def plan_defense(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     # Both generators see held-out target and source objects.
     audit = 2 * 2 * profile.eval.objects * cost.forward
     memory = _memory(options, profile, model, trained, (2 + extra.graphs) * batch, cost, 1 + extra.copies)
-    phase = Phase("train", 1, _by_unit(trained), train.steps, 1, train.steps * step + audit, memory)
+    dynamic = count_dynamic(profile, model, cost)
+    flops, memory = train.steps * step + dynamic.flops + audit, memory + dynamic.memory
+    phase = Phase("train", 1, _by_unit(trained), train.steps, 1, flops, memory)
     return _plan("train", options, loaded, model, (phase,), cost)
 
 

@@ -122,9 +122,7 @@ def test_taking_vectors_one_by_one_gives_the_same_gradient(
     value = ESTIMATORS[name](phi, parameters[:2], create_graph=True, **options, **seeded)
     expected = torch.autograd.grad(value, parameters[1:], retain_graph=True, allow_unused=True)
     generator = torch.Generator().manual_seed(8)
-    found, gradients = estimate_with_gradient(
-        name, phi, parameters[:2], parameters[1:], **options, generator=generator
-    )
+    found, gradients = estimate_with_gradient(name, phi, parameters[:2], parameters[1:], **options, generator=generator)
     torch.testing.assert_close(found, value.detach())
     assert not found.requires_grad
     assert expected[-1] is None, "the last bias shifts the outputs and reacts to nothing"

@@ -136,7 +136,7 @@ class TestFormula:
     def test_hutchinson_is_unbiased_for_s_within_its_standard_error(self, sketch: Sketch) -> None:
         truth = explicit(sketch, Attribute("rgb"), images(1)).item()
         dynamic = term(sketch, {"color": {"eta": -1.0}})
-        draws = torch.stack([run(dynamic, images(1), step).loss.exp() for step in range(300)])
+        draws = torch.stack([run(dynamic, images(1), step).loss.exp() for step in range(250)])
         error = draws.std() / len(draws) ** 0.5
         assert error < 0.08 * truth, "the check has power"
         assert (draws.mean() - truth).abs() < 3.5 * error
@@ -304,10 +304,10 @@ class TestGenerator:
     def test_gradient_checkpointing_changes_no_gradient(self, attentive: LGM, views: Tensor, precision: str) -> None:
         dynamic = term(attentive, {"rotation": {"eta": 0.5}, "position": {"eta": -0.5}})
         dynamic.precision = precision
-        plain = run(dynamic, views)
+        plain = run(dynamic, views[:1])
         expected = gradients(plain.loss, attentive)
         attentive.enable_gradient_checkpointing()
-        checkpointed = run(dynamic, views)
+        checkpointed = run(dynamic, views[:1])
         assert checkpointed.loss.item() == plain.loss.item()
         assert sum(part.abs().sum() for part in expected) > 0
         for found, part in zip(gradients(checkpointed.loss, attentive), expected, strict=True):
@@ -315,9 +315,9 @@ class TestGenerator:
 
     def test_half_precision_is_close(self, attentive: LGM, views: Tensor) -> None:
         dynamic = term(attentive, {"scale": {"eta": 1.0}})
-        values = {}
-        for dynamic.precision in ("fp32", "bf16"):
-            values[dynamic.precision] = run(dynamic, views).loss.item()
+        values = {"fp32": run(dynamic, views[:1]).loss.item()}
+        dynamic.precision = "bf16"
+        values["bf16"] = run(dynamic, views[:1]).loss.item()
         assert values["bf16"] != values["fp32"]
         assert values["bf16"] == pytest.approx(values["fp32"], abs=0.1)
 
@@ -342,10 +342,10 @@ class TestGenerator:
         for eta in (1.0, -1.0):
             model = make_micro()
             dynamic = term(model, {"color": {"eta": eta}})
-            measure = term(model, {"color": {"eta": -1.0, "probes": 4}})
-            optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+            measure = term(model, {"color": {"eta": -1.0, "probes": 2}})
+            optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
             start = run(measure, views[:1]).loss.item()
-            for step in range(8):
+            for step in range(4):
                 optimizer.zero_grad()
                 run(dynamic, views[:1], step).loss.backward()
                 optimizer.step()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch, activate
-from geotrap_cli.traps import BaseTrap, Trap
+from geotrap_cli.traps import Attribute, BaseTrap, Trap
 
 OPTIONS: list[tuple[type[BaseTrap], dict[str, object]]] = [
     (PositionTrap, {}),
@@ -238,3 +238,29 @@ def test_descent_on_a_free_cloud_deepens_the_trap(trap: BaseTrap, healthy_raw: T
         optimizer.step()
     depth = trap.depth(activate(raw), reference=activate(healthy_raw))
     assert (depth < -0.1).all()
+
+
+ATTRIBUTES = {
+    "position": Attribute("means"),
+    "scale": Attribute("scales"),
+    "opacity": Attribute("opacities"),
+    "rotation": Attribute("quats"),
+    "color": Attribute("rgb"),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS, ids=name_of)
+def test_the_attribute_is_all_that_the_loss_reacts_to(case: tuple[type[BaseTrap], dict[str, object]]) -> None:
+    trap = make(case)
+    raw = (2 * torch.randn(1, 6, 14, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).requires_grad_()
+    batch = activate(raw)
+    (of_loss,) = torch.autograd.grad(trap.loss(batch).sum(), raw)
+    assert trap.attribute is not None
+    reacts = of_loss.abs().sum(dim=(0, 1)) > 0
+    named = torch.zeros(14, dtype=torch.bool)
+    for name in trap.attribute.names:
+        named[CHANNELS[name]] = True
+    assert reacts.any()
+    assert not (reacts & ~named).any()
+    assert trap.attribute == ATTRIBUTES.get(trap.key, trap.attribute)
+    assert trap.attribute.raw == (trap.key == "dead_zone")
