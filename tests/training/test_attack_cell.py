@@ -139,6 +139,19 @@ class TestOrder:
         # finish() blanked the head: grey blobs, whatever was learned.
         assert recording[-1] != pytest.approx(recording[1], abs=1e-3)
 
+    def test_geometry_is_that_of_the_scored_objects_at_both_ends(self, start: Callable[..., CellRunner]) -> None:
+        runner = start(Recording(), "attack.steps=3", "attack.evaluations=2")
+        first, between, last = run(runner).evaluations
+        assert between.geometry is None
+        assert first.geometry is not None
+        assert last.geometry is not None
+        assert first.geometry.objects == last.geometry.objects == [score.id for score in last.target]
+        # The blank head that finish() left: all opacities one half, nothing culled.
+        assert last.geometry.median("opacity") == pytest.approx(
+            torch.sigmoid(runner.model.get_parameter("conv.bias")[3]).item()
+        )
+        assert first.geometry.median("opacity") != pytest.approx(last.geometry.median("opacity"))
+
     def test_the_attack_given_is_left_alone(self, start: Callable[..., CellRunner]) -> None:
         attack = Recording()
         run(start(attack, "attack.steps=1"))
