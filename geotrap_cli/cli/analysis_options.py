@@ -64,7 +64,7 @@ _measure, _table, _choice, _attack = (
 )
 
 ModeOption = Annotated[
-    Mode | None, _measure("--mode", help="The traps' losses [trap], the attacker's, or the Gaussians themselves.")
+    Mode | None, _measure("--mode", help="The traps' losses (default), the attacker's, or the Gaussians themselves.")
 ]
 Traps = Annotated[
     list[str] | None, _measure("--traps", metavar="KEY...", help="Traps to measure; none: the profile's.")
@@ -94,7 +94,8 @@ Sort = Annotated[
 ]
 Top = Annotated[int | None, _table("--top", metavar="N", min=1, help="Show so many units; none: all.")]
 ReachOption = Annotated[
-    Reach | None, _table("--reach", help="Show units that the LoRA adapter reaches, or that are safe from it [all].")
+    Reach | None,
+    _table("--reach", help="Show units that the LoRA adapter reaches, or that are safe from it; all by default."),
 ]
 Csv = Annotated[Path | None, _table("--csv", metavar="FILE", help="Also write the table of all units as CSV.")]
 Select = Annotated[
@@ -114,7 +115,7 @@ Causal = Annotated[
 ]
 CausalAction = Annotated[
     Action | None,
-    _attack("--causal-action", help="The unit gets no update [freeze], begins anew, or goes back afterwards."),
+    _attack("--causal-action", help="The unit gets no update (default), begins anew, or goes back afterwards."),
 ]
 CausalSteps = Annotated[
     int | None,
