@@ -145,7 +145,7 @@ def median_steps(counts: Sequence[Count]) -> Count:
     reached = [time for time, share in zip(survival.quantiles, survival.probabilities, strict=True) if share <= 0.5]
     if not reached:
         return Censored(max(_time(count) for count in counts))
-    return float(reached[0])
+    return int(reached[0])
 
 
 def log_rank_p_value(defended: Sequence[Count], undefended: Sequence[Count]) -> float:
