@@ -143,6 +143,13 @@ class Attack:
         del objects
         return self.variants()
 
+    def missing(self) -> str | None:
+        """Return the option that is not set and without which the attack cannot run; None where it can.
+
+        An attack that is named is then refused before anything runs; a suite leaves it out and says so.
+        """
+        return None
+
     def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
         """Return which of the attacker's target objects ``ids`` the attack uses; all, unless overridden."""
         del seed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from geotrap_cli.cli.output import make_console, show
 from geotrap_cli.cli.resolved import ResolvedProfile
 from geotrap_cli.errors import UsageError
 from geotrap_cli.options import CommonOptions
+
+if TYPE_CHECKING:
+    from geotrap_cli.profile.load import LoadedProfile
 
 EPILOG = epilog(
     "geotrap attack --lora",
@@ -64,7 +68,8 @@ def attack(
     """
     refuse_profile_on_resume(options)
     named = (*(methods or ()), *(["lora"] if lora else ()), *(["full"] if full else ()))
-    chosen = (*named, *_suite(suite))
+    suite_keys = _suite(suite)
+    chosen = (*named, *suite_keys)
     if options.resume and (chosen or lpips_trunk):
         raise UsageError("--resume continues with the run's own attacks", hint="leave out their names and options")
     if chosen:
@@ -76,6 +81,11 @@ def attack(
 
         options = replace(options, run=latest_run("train", options.runs_root).path)
     loaded = options.load_profile("attack", seed_table="attack")
+    left_out = _left_out([key for key in suite_keys if key not in named], loaded, options)
+    if left_out:
+        kept = [key for key in dict.fromkeys(chosen) if key not in left_out]
+        options = options.with_overrides(f"attack.methods={','.join(kept)}")
+        loaded = options.load_profile("attack", seed_table="attack")
     if options.dry_run:
         from geotrap_cli.training.estimate import plan_attack
 
@@ -84,6 +94,16 @@ def attack(
     from geotrap_cli.training.attack import run_attack
 
     show(options, run_attack(options, loaded, make_console(stderr=True), reuse=not no_reuse))
+
+
+def _left_out(keys: Sequence[str], loaded: LoadedProfile, options: CommonOptions) -> frozenset[str]:
+    """Return which attacks of a suite cannot run, and say which option each lacks."""
+    from geotrap_cli.suites import lacking
+
+    found = lacking(keys, loaded.profile)
+    for key, option in found.items() if not options.quiet else ():
+        make_console(stderr=True).print(f"{key} is left out: {option} is not set", highlight=False, soft_wrap=True)
+    return frozenset(found)
 
 
 def _suite(name: str | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from geotrap_cli.attacks import Attack
-from geotrap_cli.errors import GeotrapError
+from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.schema import Profile
 
@@ -34,11 +34,14 @@ def plan_attacks(profile: Profile, objects: int | None = None) -> list[PlannedAt
         objects: Target objects the attacker has; None where that is not known yet.
 
     Raises:
+        UsageError: An attack lacks an option that it cannot run without.
         GeotrapError: A plug-in is broken, or its variants have names that others have or that do not tell its key.
     """
     planned: list[PlannedAttack] = []
     for key in profile.attack.methods:
         attack: Attack = build_plugin("geotrap.attacks", key, profile.attack.options(key))
+        if missing := attack.missing():
+            raise UsageError(f"attack {key} needs {missing}", f"Set it with --set {missing}=..., or leave {key} out")
         variants = attack.variants() if objects is None else attack.available_variants(objects)
         _check_names(key, variants)
         planned += [PlannedAttack(name, key, variant) for name, variant in variants.items()]

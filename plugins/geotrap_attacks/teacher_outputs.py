@@ -49,12 +49,16 @@ class TeacherOutputsAttack(Attack):
     """
 
     key: ClassVar[str] = "teacher_outputs"
-    summary: ClassVar[str] = "imitation of a public generator, then full fine-tuning on target objects"
+    summary: ClassVar[str] = "imitation of a public generator, then full fine-tuning"
     source: ClassVar[str] = "distillation from queries of another model"
     assumes: ClassVar[str] = "the released weights, target objects and the weights of a public generator"
     budget: ClassVar[str] = "attack.steps, a third of them on the teacher's outputs"
     Config: ClassVar[type[AttackConfig]] = TeacherOutputsConfig
     config: TeacherOutputsConfig
+
+    def missing(self) -> str | None:
+        """The teacher, where none is named."""
+        return OPTION if self.config.teacher is None else None
 
     def phases(self, steps: int) -> tuple[Phase, ...]:
         """Imitate, then attack; each for one step at least.

@@ -59,12 +59,22 @@ class TestSuite:
             "dora",
             "desaturate",
             "lora",
-            *(key for key in ADAPTIVE if key != "desaturate"),
+            *(key for key in ADAPTIVE if key not in ("desaturate", "teacher_outputs")),
         )
 
-    def test_full_is_everything(self, geotrap: Any, library: Any, trained: None) -> None:
+    def test_what_lacks_an_option_is_left_out_and_named(self, geotrap: Any, library: Any, trained: None) -> None:
+        done = geotrap("attack", "--suite", "adaptive")
+        assert "teacher_outputs is left out: attack.teacher_outputs.teacher is not set" in done.err
+        assert self.methods(library) == tuple(key for key in ADAPTIVE if key != "teacher_outputs")
+
+    def test_with_the_option_it_stays(self, geotrap: Any, library: Any, trained: None) -> None:
+        done = geotrap("attack", "--suite", "adaptive", "--set", "attack.teacher_outputs.teacher=public")
+        assert "left out" not in done.err
+        assert self.methods(library) == ADAPTIVE
+
+    def test_full_is_everything_that_can_run(self, geotrap: Any, library: Any, trained: None) -> None:
         geotrap("attack", "--suite", "full")
-        assert set(self.methods(library)) == set(plugin_keys("geotrap.attacks"))
+        assert set(self.methods(library)) == set(plugin_keys("geotrap.attacks")) - {"teacher_outputs"}
 
     def test_unknown_names_are_refused_with_the_closest(self, geotrap: Any, library: Any, trained: None) -> None:
         done = geotrap("attack", "--suite", "quik")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from geotrap_cli.attacks import Attack, Phase
-from geotrap_cli.errors import GeotrapError
+from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.plugins import plugin_keys
 from geotrap_cli.suites import ADAPTIVE, QUICK, SUITES
 from geotrap_cli.training import attack_plan
@@ -37,6 +37,14 @@ class TestVariants:
         profile = load_mini("attack.methods=data_size").profile
         assert len(plan_attacks(profile)) == 6
         assert [one.method for one in plan_attacks(profile, 4)] == ["data_size-1", "data_size-all"]
+
+    def test_an_attack_that_lacks_what_it_needs_is_refused_before_anything_runs(
+        self, load_mini: Callable[..., Any]
+    ) -> None:
+        with pytest.raises(UsageError, match=r"teacher_outputs needs attack\.teacher_outputs\.teacher"):
+            plan_attacks(load_mini("attack.methods=lora,teacher_outputs").profile)
+        named = load_mini("attack.methods=teacher_outputs", "attack.teacher_outputs.teacher=public")
+        assert [one.method for one in plan_attacks(named.profile)] == ["teacher_outputs"]
 
     @pytest.mark.parametrize("names", [("other",), ("misnamed", "misnamedx"), ("misnamed-a/b",), ()])
     def test_names_tell_the_family(

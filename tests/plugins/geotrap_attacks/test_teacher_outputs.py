@@ -34,6 +34,7 @@ def test_a_third_of_the_steps_imitates() -> None:
 
 
 def test_without_a_teacher_it_does_not_run(pico: LGM, context: AttackContext) -> None:
+    assert TeacherOutputsAttack().missing() == "attack.teacher_outputs.teacher"
     with pytest.raises(
         UsageError, match=r"attack\.teacher_outputs\.teacher: this attack needs public weights"
     ) as error:
@@ -65,10 +66,10 @@ def test_the_teacher_itself_is_at_distance_zero_and_the_views_count_afterwards(
     batch = context.target(0, 2)
     gaussians = model.forward_gaussians(batch.images)
     terms = attack.loss_terms(gaussians, batch, Phase("imitate", 1), context.reconstruction_loss)
-    assert {name: float(term) for name, term in terms.items()} == {"teacher": 0.0}
+    assert {name: term.item() for name, term in terms.items()} == {"teacher": 0.0}
     later = attack.loss_terms(gaussians, batch, Phase("target", 1), context.reconstruction_loss)
     expected = context.reconstruction_loss(gaussians, batch)
-    assert {name: float(term) for name, term in later.items()} == {n: float(term) for n, term in expected.items()}
+    assert {name: term.item() for name, term in later.items()} == {n: term.item() for n, term in expected.items()}
 
 
 def test_a_rotation_and_its_negative_are_the_same(make_pico: Make, context: AttackContext) -> None:
