@@ -114,6 +114,7 @@ class CellStore:
                 "key": planned.family,
                 "variant": planned.method,
                 "config": planned.attack.config.model_dump(mode="json"),
+                "files": {name: content_digest(path) for name, path in planned.attack.config if isinstance(path, Path)},
             },
             "budget": profile.attack.model_dump(mode="json", include=budget),
             "data": {
@@ -131,6 +132,22 @@ class CellStore:
                 "fuse_head": profile.model.fuse_head,
             },
         }
+
+
+@functools.cache
+def content_digest(path: Path) -> str | None:
+    """Return the digest of a file, or of all files of a folder with their names; None for what does not exist."""
+    if not path.exists():
+        return None
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        # The size keeps a file's end apart from the next one's name.
+        digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def code_version(attack: type[Attack]) -> str:

@@ -102,6 +102,30 @@ def test_what_differs_is_measured_anew(attacks: Attacks, change: list[str]) -> N
     assert len(attacks.measured) == 4
 
 
+def test_other_weights_under_the_same_path_measure_anew(attacks: Attacks, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    (teacher / "weights").write_bytes(b"one")
+    named = ("teacher_outputs", "--set", f"attack.teacher_outputs.teacher={teacher}")
+    assert attacks(*named) == attacks(*named) == 0
+    assert len(attacks.measured) == 2
+    (teacher / "weights").write_bytes(b"two")
+    cell_store.content_digest.cache_clear()
+    assert attacks(*named) == 0
+    assert len(attacks.measured) == 4
+
+
+def test_content_is_that_of_all_files_of_a_folder_and_their_names(tmp_path: Path) -> None:
+    digest = cell_store.content_digest.__wrapped__
+    assert digest(tmp_path / "nothing") is None
+    seen = []
+    for name, text in (("a", "1"), ("a", "2"), ("b", "2")):
+        (tmp_path / name).write_text(text)
+        seen += [digest(tmp_path), digest(tmp_path / name)]
+    assert len(set(seen)) == 5  # the last file is, by itself, the one before
+    assert seen[3] == seen[5]
+
+
 def test_other_code_measures_anew(attacks: Attacks, monkeypatch: pytest.MonkeyPatch) -> None:
     assert attacks() == 0
     monkeypatch.setattr(cell_store, "code_version", lambda _: "another")
