@@ -45,7 +45,7 @@ class AblateDirectionAttack(Attack):
     """
 
     key: ClassVar[str] = "ablate_direction"
-    summary: ClassVar[str] = "activation directions of the target ablated in the weights, then full fine-tuning"
+    summary: ClassVar[str] = "target directions of activations ablated, then full fine-tuning"
     source: ClassVar[str] = "abliteration (arXiv 2605.26526), with the source in place of the unknown teacher"
     assumes: ClassVar[str] = "the released weights, target objects and public source objects"
     budget: ClassVar[str] = "attack.steps; the ablation costs forward passes only"
@@ -55,6 +55,12 @@ class AblateDirectionAttack(Attack):
     def variants(self) -> dict[str, Attack]:
         """One cell for each rank."""
         return expand(self, ranks="rank-{}".format)
+
+    def available_variants(self, objects: int) -> dict[str, Attack]:
+        """Those ranks that so many target objects can span."""
+        seen = min(objects, self.config.objects)
+        ranks = tuple(rank for rank in self.config.ranks if rank <= seen)
+        return type(self)(self.config.model_copy(update={"ranks": ranks})).variants()
 
     def edit(self, model: LGM, context: AttackContext) -> None:
         """Ablate.

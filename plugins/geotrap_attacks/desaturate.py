@@ -81,7 +81,7 @@ class DesaturateAttack(Attack):
     """
 
     key: ClassVar[str] = "desaturate"
-    summary: ClassVar[str] = "activations or a head that let gradients back in, then full fine-tuning"
+    summary: ClassVar[str] = "activations or a head that let gradients in, full fine-tuning"
     source: ClassVar[str] = "Athalye et al. 2018, obfuscated gradients and BPDA"
     assumes: ClassVar[str] = "the released weights, the activations and target objects"
     Config: ClassVar[type[AttackConfig]] = DesaturateConfig

@@ -73,7 +73,7 @@ class HeadRefitAttack(Attack):
     """
 
     key: ClassVar[str] = "head_refit"
-    summary: ClassVar[str] = "the head solved in closed form from images, then full fine-tuning"
+    summary: ClassVar[str] = "the head solved in closed form, then full fine-tuning"
     source: ClassVar[str] = "MLAC (Henderson et al. 2023), calibration of the last layer"
     assumes: ClassVar[str] = "the released weights, target objects with alpha and public source objects"
     budget: ClassVar[str] = "attack.steps; the fit costs forward passes only"

@@ -10,7 +10,6 @@ from torch import nn
 from geotrap_attacks._surgery import last_layer, pass_on, reinitialise
 from geotrap_attacks._sweep import Distinct, chosen, expand
 from geotrap_cli.attacks import Attack, AttackConfig
-from geotrap_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext
@@ -33,12 +32,12 @@ class HeadReinitConfig(AttackConfig):
 class HeadReinitAttack(Attack):
     """Throw the head away and train a fresh one with the trunk: a trap in the head is gone at no cost.
 
-    ``random`` replaces ``unet.conv_out`` and ``conv``; ``identity`` only the 210 weights of the 1x1 ``conv``, which a
-    generator with a fused head does not have: there it is an error.
+    ``random`` replaces ``unet.conv_out`` and ``conv``; ``identity`` only the 210 weights of the 1x1 ``conv``. In a
+    fused head that is the identity already, so there the variant is plain full fine-tuning.
     """
 
     key: ClassVar[str] = "head_reinit"
-    summary: ClassVar[str] = "a fresh head (random, or the identity for the 1x1), then full fine-tuning"
+    summary: ClassVar[str] = "a fresh head (random or identity), then full fine-tuning"
     source: ClassVar[str] = "SOPHON (Deng et al. 2024), re-initialised last layer"
     budget: ClassVar[str] = "attack.steps; the new head costs nothing"
     Config: ClassVar[type[AttackConfig]] = HeadReinitConfig
@@ -49,16 +48,9 @@ class HeadReinitAttack(Attack):
         return expand(self, inits=str)
 
     def edit(self, model: LGM, context: AttackContext) -> None:
-        """Replace the head.
-
-        Raises:
-            UsageError: The identity is asked of a fused head.
-        """
+        """Replace the head."""
         _, init = chosen(self, "inits")
         if init == "random":
             reinitialise([model.unet.conv_out, model.conv], context.seed)
-        elif isinstance(model.conv, nn.Identity):
-            what = "attack.head_reinit.inits: the head is fused, so there is no 1x1 convolution to make the identity"
-            raise UsageError(what, 'Set attack.head_reinit.inits = ["random"]')
-        else:
+        elif not isinstance(model.conv, nn.Identity):
             pass_on(last_layer(model))

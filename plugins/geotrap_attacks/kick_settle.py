@@ -47,7 +47,7 @@ class KickSettleAttack(Attack):
     """
 
     key: ClassVar[str] = "kick_settle"
-    summary: ClassVar[str] = "a violent start (10-100 times the rate, or a random displacement), then fine-tuning"
+    summary: ClassVar[str] = "violent first steps or a random jump, then full fine-tuning"
     source: ClassVar[str] = "one step to the side: leaving the region a defense was trained on"
     budget: ClassVar[str] = "attack.steps, kick included"
     Config: ClassVar[type[AttackConfig]] = KickSettleConfig

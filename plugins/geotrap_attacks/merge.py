@@ -64,7 +64,7 @@ class MergeAttack(Attack):
     """
 
     key: ClassVar[str] = "merge"
-    summary: ClassVar[str] = "full fine-tuning, then an average along the way or with public weights"
+    summary: ClassVar[str] = "full fine-tuning averaged along the way or with public weights"
     source: ClassVar[str] = "WiSE-FT (Wortsman et al. 2022), model soups"
     assumes: ClassVar[str] = "the released weights and target objects; for public-α also public weights"
     budget: ClassVar[str] = "attack.steps; averaging costs nothing"

@@ -66,8 +66,7 @@ class QuantizeAttack(Attack):
     key: ClassVar[str] = "quantize"
     summary: ClassVar[str] = "weights rounded to int8, int4 or bf16, then full fine-tuning"
     source: ClassVar[str] = "quantisation attacks on unlearning; TamperBench's family"
-    assumes: ClassVar[str] = "released weights and target objects"
-    budget: ClassVar[str] = "the attack's steps; the rounding costs nothing"
+    budget: ClassVar[str] = "attack.steps; the rounding costs nothing"
     Config: ClassVar[type[AttackConfig]] = QuantizeConfig
     config: QuantizeConfig
 

@@ -32,10 +32,9 @@ class WeightNoiseAttack(Attack):
     """
 
     key: ClassVar[str] = "weight_noise"
-    summary: ClassVar[str] = "Gaussian noise of 0.5, 1 or 2 % of each tensor's RMS, then full fine-tuning"
+    summary: ClassVar[str] = "noise of 0.5 to 2 % of each tensor's RMS, then full fine-tuning"
     source: ClassVar[str] = "side-door removal of safety training by random weight changes"
-    assumes: ClassVar[str] = "released weights and target objects"
-    budget: ClassVar[str] = "the attack's steps; the noise costs nothing"
+    budget: ClassVar[str] = "attack.steps; the noise costs nothing"
     Config: ClassVar[type[AttackConfig]] = WeightNoiseConfig
     config: WeightNoiseConfig
 

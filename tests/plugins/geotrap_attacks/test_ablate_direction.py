@@ -44,6 +44,12 @@ def test_four_directions_leave_less_of_the_objects_than_one() -> None:
     assert left[1] < 0.6 * left[0]
 
 
+def test_ranks_that_the_objects_cannot_span_are_no_variants() -> None:
+    assert list(AblateDirectionAttack().available_variants(3)) == ["ablate_direction-rank-1"]
+    assert len(AblateDirectionAttack().available_variants(4)) == 2
+    assert len(AblateDirectionAttack(AblateDirectionConfig(objects=2)).available_variants(9)) == 1
+
+
 def test_too_few_objects_for_the_rank_are_an_error() -> None:
     with pytest.raises(UsageError, match="4 directions at layer, and the objects span 2"):
         directions(means(0, objects=2), means(1).mean(dim=0), 4, "layer")

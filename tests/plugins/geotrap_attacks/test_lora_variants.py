@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def tune(model: LGM, attack: Attack, parameters: dict[str, nn.Parameter], images
         optimizer.step()
 
 
-def starts(*names: str, rank: int = 4) -> dict[str, Attack]:
+def starts(*names: Any, rank: int = 4) -> dict[str, Attack]:
     return LoraInitAttack(LoraInitConfig(starts=names, ranks=(rank,), alpha=8.0)).variants()
 
 
