@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.models.lgm.units import unit_of
 
 FREEZE, RESET, ROLLBACK = "freeze", "reset", "rollback"
-ACTIONS = (FREEZE, RESET, ROLLBACK)
+_RESET = 1
 _WRAPPED = ".base_layer"
 """What PEFT puts into the name of a weight beside which it adds an adapter."""
 
@@ -82,8 +83,10 @@ def plain_name(parameter: str) -> str:
 
 def reset_unit(model: LGM, unit: str, seed: int) -> None:
     """Give the parameters of ``unit`` the values of a freshly made generator, in place."""
+    # Not the seed itself: random weights that were made with it would come out as they are.
+    own = int(np.random.default_rng([seed, _RESET]).integers(2**62))
     with torch.random.fork_rng(devices=()), torch.device("cpu"):
-        torch.manual_seed(seed)
+        torch.manual_seed(own)
         fresh = dict(LGM.from_config(model.config).named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():

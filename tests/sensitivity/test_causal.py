@@ -114,6 +114,23 @@ def study(
     return lambda action, folder: CausalStudy(bench, weights, action, folder, Console(file=StringIO()), quiet=True)
 
 
+def test_reset_happens_before_the_attack_and_to_one_unit_alone(
+    study: Callable[..., CausalStudy], make_micro: Callable[..., LGM], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = dict(make_micro().named_parameters())
+    changed: list[set[str]] = []
+    plain = Runner.run
+
+    def run(self: Runner, console: Console, quiet: bool) -> Cell:
+        moved = {name for name, value in self.model.named_parameters() if not torch.equal(value, released[name])}
+        changed.append({unit for unit, names in self.model.units().items() if moved & set(names)})
+        return plain(self, console, quiet)
+
+    monkeypatch.setattr(Runner, "run", run)
+    study("reset", tmp_path).run(["conv", "unet.conv_in"])
+    assert changed == [set(), {"conv"}, {"unet.conv_in"}]
+
+
 @pytest.mark.parametrize("action", ["freeze", "reset"])
 def test_one_attack_as_it_is_and_one_for_each_unit(
     study: Callable[..., CausalStudy], action: str, tmp_path: Path

@@ -105,6 +105,16 @@ def test_doubt_about_the_score_widens_the_interval() -> None:
     assert found.rho.low < 1
 
 
+def test_doubt_about_the_effects_widens_the_interval() -> None:
+    # Which of the two units matters more differs from group to group.
+    first, second = [2.0] * GROUPS, [2.1 + (-1) ** n for n in range(GROUPS)]
+    cells = [
+        cell(BEFORE, [v + 2.0 - loss for v, loss in zip(BEFORE, losses, strict=True)]) for losses in (first, second)
+    ]
+    (found,) = correlate({"share": drawn([1.0, 2.0])}, ATTACKED, [*cells], **DRAWS)
+    assert (found.rho.low, found.rho.high) == (pytest.approx(-1), pytest.approx(1))
+
+
 def test_equal_scores_have_no_correlation() -> None:
     (found,) = correlate({"share": drawn([1.0, 1.0, 1.0])}, ATTACKED, [without(n) for n in (1, 2, 3)], **DRAWS)
     assert math.isnan(found.rho.value)

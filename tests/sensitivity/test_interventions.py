@@ -47,6 +47,8 @@ def test_a_held_unit_gets_no_update_and_all_others_do(micro: LGM, attack: Attack
     assert UNIT in trained_units(micro, type(attack)())
     held = Held(attack, UNIT)
     trained = held.prepare(micro)
+    assert trained
+    assert not any(in_unit(name, UNIT) for name in trained)
     before = values(micro)
     train(micro, trained, held)  # type: ignore[arg-type]
     after = values(micro)
