@@ -111,7 +111,9 @@ class TestAttack:
     ) -> None:
         loaded = load_mini(f"attack.steps={steps}", f"attack.evaluations={evaluations}")
         (phase,) = plan_attack(CommonOptions(), loaded).phases
-        assert phase.evaluations == 1 + len(attack_cell.evaluation_steps(phase.steps, loaded.profile.attack.evaluations))
+        assert phase.evaluations == 1 + len(
+            attack_cell.evaluation_steps(phase.steps, loaded.profile.attack.evaluations)
+        )
 
 
 class TestPretrain:
