@@ -37,8 +37,12 @@ class WrappedAttack(Attack):
         self.inner = inner
         self.uses_validation, self.perceptual = inner.uses_validation, inner.perceptual
 
-    def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
+    def missing(self) -> str | None:
         """As ``inner``; see :class:`Attack` for this method and those below."""
+        return self.inner.missing()
+
+    def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
+        """As ``inner``."""
         return self.inner.target_objects(ids, seed)
 
     def phases(self, steps: int) -> tuple[Phase, ...]:

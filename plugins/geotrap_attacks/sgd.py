@@ -14,7 +14,7 @@ from geotrap_cli.attacks import Attack, ScheduleConfig
 class SgdConfig(ScheduleConfig):
     """Options of SGD."""
 
-    lr: float = Field(default=0.05, gt=0, description="Peak learning rate.")
+    lr: float = Field(default=0.01, gt=0, description="Peak learning rate.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum.")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty.")
 

@@ -62,7 +62,7 @@ class TestSplit:
 class TestData:
     def test_batches_come_from_the_attackers_objects(self, bench: Any) -> None:
         context, splits = context_of(bench, Attack()), bench.splits
-        seen = {name: set() for name in ("target", "source", "benign")}
+        seen: dict[str, set[str]] = {name: set() for name in ("target", "source", "benign")}
         for step in range(6):
             for name, ids in seen.items():
                 ids.update(getattr(context, name)(step, 3).ids)
