@@ -92,7 +92,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     plain: tuple[float, float] | None = None
     for row in ("plain", *(row for row in options.rows if row != "plain")):
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
             seconds, memory = pool.submit(measure, row, settings).result()
         plain = plain or (seconds, memory)
         more = (memory - plain[1]) / 1e9
