@@ -175,7 +175,7 @@ class TestProfiles:
         (tmp_path / "mine.toml").write_text(first)
         again = geotrap("profiles", "show", "mine.toml", "--json").document
         assert again["profile"]["train"]["steps"] == 9
-        assert set(again["profile"]["traps"]) == {"position", "scale", "opacity"}
+        assert set(again["profile"]["traps"]) == {"position", "scale", "opacity", "rotation", "color"}
 
     def test_copy_keeps_comments_and_refuses_to_overwrite(self, geotrap: Any, tmp_path: Path) -> None:
         done = geotrap("profiles", "copy", "pos_scale", "mine.toml")
