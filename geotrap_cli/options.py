@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from geotrap_cli.profile.load import LoadedProfile
 
 LATEST = "latest"
+
+
+def split_names(words: Iterable[str]) -> tuple[str, ...]:
+    """Names from words that may each hold several, separated by commas: in order, each once."""
+    return tuple(dict.fromkeys(name.strip() for word in words for name in word.split(",") if name.strip()))
 
 
 class CommandResult(Protocol):

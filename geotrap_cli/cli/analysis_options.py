@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from geotrap_cli.errors import UsageError
+from geotrap_cli.options import split_names
 from geotrap_cli.sensitivity.request import CAUSAL_STEPS, PROBES, SAMPLES
 
 
@@ -48,7 +49,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, list):
-        return tuple(dict.fromkeys(key.strip() for word in value for key in word.split(",") if key.strip()))
+        return split_names(value)
     return value
 
 

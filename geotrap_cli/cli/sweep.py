@@ -10,7 +10,7 @@ from geotrap_cli.cli.examples import epilog
 from geotrap_cli.cli.options import COMPUTING, accepts, refuse_profile_on_resume
 from geotrap_cli.cli.output import make_console, show
 from geotrap_cli.errors import UsageError
-from geotrap_cli.options import CommonOptions
+from geotrap_cli.options import CommonOptions, split_names
 
 EPILOG = epilog(
     "geotrap sweep --traps position scale opacity rotation color --size 2 --dry-run",
@@ -48,7 +48,7 @@ def sweep(
     combinations are not run again.
     """
     refuse_profile_on_resume(options)
-    keys = tuple(dict.fromkeys(key.strip() for word in traps or () for key in word.split(",") if key.strip()))
+    keys = split_names(traps or ())
     if options.resume and (keys or size is not None or singles is not None):
         raise UsageError("--resume continues with the sweep's own grid", hint="leave out --traps, --size and --singles")
     loaded = options.load_profile("sweep")

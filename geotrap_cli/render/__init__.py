@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from geotrap_cli.render.base import Rendered
-from geotrap_cli.render.rasterizer import rasterize, render
+from geotrap_cli.render.rasterizer import rasterize, render, render_premultiplied
 
-__all__ = ["Rendered", "rasterize", "render"]
+__all__ = ["Rendered", "rasterize", "render", "render_premultiplied"]

@@ -74,9 +74,16 @@ def render(batch: GaussianBatch, cameras: Cameras, background: float = 1.0) -> R
         GeotrapError, NonFiniteError: See `rasterize`.
 
     """
+    rgb, alpha = render_premultiplied(batch, cameras)
+    composited = rgb + background * (1.0 - alpha).unsqueeze(-1)
+    return Rendered(composited.clamp(0.0, 1.0), alpha)
+
+
+def render_premultiplied(batch: GaussianBatch, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    """Render Gaussians without a background: arguments and errors of `render`, results of `rasterize`."""
     viewmats = cameras.viewmats.expand(len(batch), *cameras.viewmats.shape[-3:])
     Ks = cameras.Ks.expand(len(batch), *cameras.Ks.shape[-3:])
-    rgb, alpha = rasterize(
+    return rasterize(
         batch.means,
         batch.quats,
         batch.scales,
@@ -87,8 +94,6 @@ def render(batch: GaussianBatch, cameras: Cameras, background: float = 1.0) -> R
         cameras.width,
         cameras.height,
     )
-    composited = rgb + background * (1.0 - alpha).unsqueeze(-1)
-    return Rendered(composited.clamp(0.0, 1.0), alpha)
 
 
 def _backend(device: torch.device) -> Rasterizer:

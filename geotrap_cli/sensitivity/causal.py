@@ -16,6 +16,7 @@ from geotrap_cli.errors import NonFiniteError, UsageError
 from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED, Cell, CellEvaluation, has_cell, read_cell, write_cell
 from geotrap_cli.evaluation.evaluate import HEADLINE, EvaluationSettings, evaluate
 from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.options import split_names
 from geotrap_cli.plugins import suggestion
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.sensitivity.interventions import FREEZE, RESET, ROLLBACK, Held, in_unit, reset_unit, roll_back
@@ -48,7 +49,7 @@ def check_causal(stated: str, units: Sequence[str], changeable: frozenset[str]) 
         if not changeable:
             raise UsageError("--causal: the attack trains nothing in any unit", hint="Use --causal-action reset")
         return
-    named = _names(stated)
+    named = split_names([stated])
     if not named:
         raise UsageError("--causal names no unit", hint="Use top:12, all, or unit names with commas between them")
     for name in named:
@@ -63,18 +64,14 @@ def count_causal(stated: str, changeable: frozenset[str]) -> int:
     """How many units ``--causal`` means, at most."""
     if stated.startswith("top:"):
         return min(int(stated[4:]), len(changeable))
-    return len(changeable) if stated == "all" else len(_names(stated))
+    return len(changeable) if stated == "all" else len(split_names([stated]))
 
 
 def choose_units(stated: str, ranked: Sequence[str], changeable: frozenset[str]) -> list[str]:
     """The units that ``--causal`` means, of ``ranked`` (best first) those that the action can change, or as named."""
     if stated == "all" or stated.startswith("top:"):
         return [unit for unit in ranked if unit in changeable][: count_causal(stated, changeable)]
-    return _names(stated)
-
-
-def _names(stated: str) -> list[str]:
-    return list(dict.fromkeys(name.strip() for name in stated.split(",") if name.strip()))
+    return list(split_names([stated]))
 
 
 def short_bench(bench: Workbench, steps: int) -> Workbench:

@@ -77,7 +77,8 @@ class AnalysisResult:
             self.causal.render(console)
         console.print(f"\nrun: {self.run}", soft_wrap=True)
         if self.chosen is None:
-            console.print("next: geotrap analyze-layers --select 12, or geotrap train --set layers.units=UNIT,UNIT")
+            hint = "next: geotrap analyze-layers --select 12, or geotrap train --set layers.units=UNIT,UNIT"
+            console.print(hint, soft_wrap=True)
         else:
             console.print(f"layers: {self.run / LAYERS}", soft_wrap=True)
             console.print(f"next: geotrap train --set layers.units={','.join(self.chosen)}", soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from geotrap_cli.reports.layout import Justify, make_table
+from geotrap_cli.reports.tables import Record, format_number
 
 TITLE = "Combinations of traps, the one that holds best first (foreground PSNR, dB)"
 CAPTION = (
@@ -59,6 +60,10 @@ class SweepRow:
     run: str
     coupling_gain: float | None = None
 
+    def record(self) -> Record:
+        """Return the row as flat fields."""
+        return {**dataclasses.asdict(self), "traps": " ".join(self.traps)}
+
 
 def with_coupling(rows: Sequence[SweepRow]) -> list[SweepRow]:
     """Return the rows with the coupling gain of every combination whose traps were all run alone."""
@@ -99,9 +104,5 @@ class SweepResult:
 def _cells(row: SweepRow) -> list[str]:
     mark = " !" if row.source_broken else ""
     changes = (row.target_before, row.target_after, row.source_change, row.coupling_gain)
-    figures = [_figure(row.recovery, ".2f"), *(_figure(value, "+.2f") for value in changes)]
+    figures = [format_number(row.recovery), *(format_number(value, sign=True) for value in changes)]
     return [" + ".join(row.traps) + mark, *figures, f"{row.seconds:.0f}"]
-
-
-def _figure(value: float | None, form: str) -> str:
-    return "n/a" if value is None else format(value, form)

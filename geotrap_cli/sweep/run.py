@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +14,13 @@ from geotrap_cli.atomic import write_text
 from geotrap_cli.errors import UsageError
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
+from geotrap_cli.reports.tables import to_csv
 from geotrap_cli.run_folder import RunFolder
 from geotrap_cli.runs import create_or_resume, resumable_run
 from geotrap_cli.sweep.cell import run_combination
 from geotrap_cli.sweep.grid import Combination, combination_profile, combinations, default_traps
-from geotrap_cli.sweep.result import SweepResult, SweepRow, ranked, with_coupling
+from geotrap_cli.sweep.result import SweepResult, ranked, with_coupling
+from geotrap_cli.training.trap_set import TrapSet
 
 CSV = "sweep.csv"
 
@@ -88,7 +88,7 @@ def run_sweep(
             inner = dataclasses.replace(options, resume=None)
             rows.append(run_combination(inner, combination, profile, run.path, console))
         result = SweepResult(run.path, ranked(with_coupling(rows)))
-        write_text(run.path / CSV, to_csv(result.rows))
+        write_text(run.path / CSV, to_csv([row.record() for row in result.rows]))
         run.finish(result.payload())
     return result
 
@@ -102,17 +102,5 @@ def _stated(run: RunFolder) -> tuple[list[str], int, bool]:
 
 
 def _check_aggregations(profiles: Sequence[LoadedProfile]) -> None:
-    from geotrap_cli.training.trap_set import TrapSet
-
     for profile in profiles:
         TrapSet.from_profile(profile.profile)
-
-
-def to_csv(rows: Sequence[SweepRow]) -> str:
-    """Return the rows as CSV, an empty field where a value is missing."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(SweepRow)], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({**dataclasses.asdict(row), "traps": " ".join(row.traps)})
-    return text.getvalue()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from geotrap_cli.cameras import Cameras
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.render import rasterize
+from geotrap_cli.render import render_premultiplied
 
 
 def render_distillation(student: GaussianBatch, teacher: GaussianBatch, cameras: Cameras) -> Tensor:
@@ -33,15 +33,5 @@ def render_distillation(student: GaussianBatch, teacher: GaussianBatch, cameras:
 
 def _rendered(batch: GaussianBatch, cameras: Cameras) -> Tensor:
     """Premultiplied rgb and alpha, ``[B, V, H, W, 4]``."""
-    rgb, alpha = rasterize(
-        batch.means,
-        batch.quats,
-        batch.scales,
-        batch.opacities,
-        batch.rgb,
-        cameras.viewmats,
-        cameras.Ks,
-        cameras.width,
-        cameras.height,
-    )
+    rgb, alpha = render_premultiplied(batch, cameras)
     return torch.cat((rgb, alpha.unsqueeze(-1)), dim=-1)

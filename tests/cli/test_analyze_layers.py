@@ -192,7 +192,8 @@ def test_reach_filters_what_is_shown_and_the_file_has_all(analyze: Any, micro: A
 
 def test_target_ci_says_in_table_and_json_how_it_ended(analyze: Any) -> None:
     done = analyze("-q", "--traps", "opacity", "--top", "1", "--target-ci", "30")
-    assert "3000.0% reached with 2 samples a side" in done.out
+    # The line names the widest unit, so where the terminal breaks it depends on the machine's arithmetic.
+    assert "3000.0% reached with 2 samples a side" in " ".join(done.out.split())
     wanted, plain = analyze(*QUICK, "--target-ci", "30").document, analyze(*QUICK).document
     precision = wanted["precision"]
     assert (precision["reached"], precision["samples"], precision["target_ci"]) == (True, 2, 30)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 from geotrap_cli.evaluation.cells import Cell, CellEvaluation, write_cell
@@ -124,3 +125,17 @@ def runs(tmp_path: Path) -> Runs:
 @pytest.fixture(scope="session")
 def make_pair() -> Callable[..., list[Cell]]:
     return _make_pair
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved, to be asked what they show."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *args: Any, **options: Any) -> None:
+        figures.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures

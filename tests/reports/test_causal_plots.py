@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -25,19 +24,6 @@ POINTS = [
     point("unet.f", 0.0, 0.1),
     point("unet.g", 0.5, math.nan),
 ]
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *args: Any, **options: Any) -> None:
-        figures.append(self)
-        save(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def draw(path: Path, points: list[CausalPoint], captions: dict[str, str]) -> None:

@@ -4,7 +4,6 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,20 +20,6 @@ DEFENDED = plots.Curve(STEPS, [13.0, 13.5, 13.6, 13.7])
 PANEL = plots.RecoveryPanel("lora", "target", UNDEFENDED, DEFENDED, floor=12.5, ceiling=24.5)
 SOURCE = plots.RecoveryPanel("lora", "source", UNDEFENDED, DEFENDED)
 OTHER = plots.RecoveryPanel("full", "target", UNDEFENDED, DEFENDED, floor=12.5, ceiling=24.5)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved, to be asked what they show."""
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *args: Any, **options: Any) -> None:
-        figures.append(self)
-        save(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def test_every_curve_and_line_is_named_in_the_picture(tmp_path: Path) -> None:

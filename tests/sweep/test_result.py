@@ -8,8 +8,8 @@ import io
 
 import pytest
 
+from geotrap_cli.reports.tables import to_csv
 from geotrap_cli.sweep.result import SweepRow, ranked, with_coupling
-from geotrap_cli.sweep.run import to_csv
 
 
 def row(*traps: str, recovery: float | None = 0.5, target_after: float = -1.0, broken: bool = False) -> SweepRow:
@@ -36,7 +36,7 @@ def test_lowest_recovery_first_then_broken_then_undefined() -> None:
 
 
 def test_csv_reads_back() -> None:
-    (read,) = csv.DictReader(io.StringIO(to_csv([row("a", "b")])))
+    (read,) = csv.DictReader(io.StringIO(to_csv([row("a", "b").record()])))
     assert read["traps"] == "a b"
     assert read["coupling_gain"] == ""
     assert list(read) == [field.name for field in dataclasses.fields(SweepRow)]
