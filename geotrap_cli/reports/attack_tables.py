@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from rich.console import Group
+from collections.abc import Callable, Collection
 
 from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS, Cell
 from geotrap_cli.evaluation.evaluate import HEADLINE
 from geotrap_cli.reports.comparison import Comparison
 from geotrap_cli.reports.judgement import JudgedAttack
-from geotrap_cli.reports.layout import Justify, make_table
+from geotrap_cli.reports.layout import Justify, TextTable
 from geotrap_cli.reports.pairing import SPLITS, Split
 from geotrap_cli.reports.tables import ComparisonRow, format_cell, format_interval, format_number, metric_label
 from geotrap_cli.reports.wording import count_interval_text, count_text, format_share, plural
@@ -24,10 +22,10 @@ _HEALTH_LABELS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
-def detail_tables(comparison: Comparison, attack: JudgedAttack) -> list[Group]:
+def detail_tables(comparison: Comparison, attack: JudgedAttack) -> list[TextTable]:
     """Return the tables of one attack: before and after, along the way, steps to recover, gaps, health and costs."""
     return [
-        _before_and_after(comparison, attack),
+        before_and_after(comparison, attack),
         _along_the_way(comparison, attack),
         _steps_table(attack),
         _gap_table(attack),
@@ -35,37 +33,41 @@ def detail_tables(comparison: Comparison, attack: JudgedAttack) -> list[Group]:
     ]
 
 
-def _before_and_after(comparison: Comparison, attack: JudgedAttack) -> Group:
+def before_and_after(comparison: Comparison, attack: JudgedAttack, metrics: Collection[str] | None = None) -> TextTable:
+    """Return the ratios of one attack on target and source, before and after it, of all or of some metrics."""
     columns: dict[str, Justify] = {"": "left", **dict.fromkeys(_SIDES, "right")}
     rows: list[list[str]] = []
     for split in SPLITS:
         for step in dict.fromkeys((attack.pair.steps[0], attack.pair.steps[-1])):
-            rows += _metric_rows(comparison, attack.label, split, step)
+            rows += _metric_rows(comparison, attack.label, split, step, metrics)
     title = f"{attack.label}: before and after {plural(attack.pair.steps[-1], 'step')}{_cut_short(attack)}"
     caption = "difference = defended - undefended; ratio = defended ÷ undefended; held-out objects, novel views"
-    return make_table(title, columns, rows, caption)
+    return TextTable(title, columns, rows, caption)
 
 
-def _metric_rows(comparison: Comparison, method: str, split: Split, step: int) -> list[list[str]]:
+def _metric_rows(
+    comparison: Comparison, method: str, split: Split, step: int, metrics: Collection[str] | None
+) -> list[list[str]]:
     """Return the rows of one split at one step below a row that names them."""
-    found = [row for row in comparison.rows if (row.attack, row.split, row.step) == (method, split, step)]
+    at_step = [row for row in comparison.rows if (row.attack, row.split, row.step) == (method, split, step)]
+    found = [row for row in at_step if metrics is None or row.metric in metrics]
     name = f"{split}, before the attack" if step == 0 else f"{split}, after {plural(step, 'step')}"
     if not found:
         return [[f"{name}: not measured", "", "", "", ""]]
     return [[name, "", "", "", ""], *([f"  {metric_label(row.metric)}", *_values(row)] for row in found)]
 
 
-def _along_the_way(comparison: Comparison, attack: JudgedAttack) -> Group:
+def _along_the_way(comparison: Comparison, attack: JudgedAttack) -> TextTable:
     columns: dict[str, Justify] = dict.fromkeys(("step", *_SIDES, "recovery"), "right")
     found = comparison.metric_rows(attack.label, HEADLINE, "target")
     rows = [
         [str(row.step), *_values(row), format_share(recovery)]
         for row, recovery in zip(found, attack.statistics.recovery[DEFENDED], strict=False)
     ]
-    return make_table(f"{attack.label}: foreground PSNR (dB) on target, by attack step", columns, rows)
+    return TextTable(f"{attack.label}: foreground PSNR (dB) on target, by attack step", columns, rows)
 
 
-def _steps_table(attack: JudgedAttack) -> Group:
+def _steps_table(attack: JudgedAttack) -> TextTable:
     counts = attack.statistics.counts
     columns: dict[str, Justify] = {"": "left", **{f"{count.threshold:.0%}": "right" for count in counts}}
     rows = [[name, *(count_interval_text(count.counts[name]) for count in counts)] for name in counts[0].counts]
@@ -75,20 +77,20 @@ def _steps_table(attack: JudgedAttack) -> Group:
     ]
     evaluated = ", ".join(map(str, attack.pair.steps))
     caption = f"evaluated after {evaluated} steps; > means that it was not reached"
-    return make_table(f"{attack.label}: steps to recover a share of the ceiling", columns, rows, caption)
+    return TextTable(f"{attack.label}: steps to recover a share of the ceiling", columns, rows, caption)
 
 
-def _gap_table(attack: JudgedAttack) -> Group:
+def _gap_table(attack: JudgedAttack) -> TextTable:
     columns: dict[str, Justify] = {"similarity": "left", **dict.fromkeys(("mean", "peak", "final"), "right")}
     rows = [
         [metric_label(metric), *(format_interval(part, 3, sign=True) for part in (gap.mean, gap.peak, gap.final))]
         for metric, gap in attack.statistics.gaps.items()
     ]
     caption = "SGR = (undefended - defended) \u00f7 undefended at each evaluation after the attack began"
-    return make_table(f"{attack.label}: relative gap", columns, rows, caption)
+    return TextTable(f"{attack.label}: relative gap", columns, rows, caption)
 
 
-def _circumstances(comparison: Comparison, attack: JudgedAttack) -> Group:
+def _circumstances(comparison: Comparison, attack: JudgedAttack) -> TextTable:
     cells = [attack.pair.cell(subject) for subject in SUBJECTS]
     costs = [comparison.costs[attack.label][subject] for subject in SUBJECTS]
     rows = [
@@ -101,7 +103,7 @@ def _circumstances(comparison: Comparison, attack: JudgedAttack) -> Group:
         ["trained parameters", *(f"{cost.trainable_parameters:,}" for cost in costs)],
     ]
     columns: dict[str, Justify] = {"": "left", **dict.fromkeys(SUBJECTS, "right")}
-    return make_table(f"{attack.label}: health and cost", columns, rows)
+    return TextTable(f"{attack.label}: health and cost", columns, rows)
 
 
 def _values(row: ComparisonRow) -> list[str]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
-
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.audit import TrapAudit, read_audit
 from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS, Cell
@@ -18,6 +16,7 @@ from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.audit_tables import audit_tables, state_tables
 from geotrap_cli.reports.geometry_plots import geometry_picture
 from geotrap_cli.reports.judgement import JudgedAttack
+from geotrap_cli.reports.layout import TextTable
 from geotrap_cli.runs import open_run
 
 _IN_TABLES, _IN_PICTURE = 3, 6
@@ -57,7 +56,7 @@ class AuditReport:
         }
         return {**self.before, **after}
 
-    def tables(self) -> list[Group]:
+    def tables(self) -> list[TextTable]:
         """Return the tables of the audit, with the attacks that recover most."""
         states = self.states(_IN_TABLES)
         if self.train is not None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rich.console import Group
-
 from geotrap_cli.evaluation.audit import (
     GRADIENT_DEFENDED,
     GRADIENT_UNDEFENDED,
@@ -18,7 +16,7 @@ from geotrap_cli.evaluation.audit import (
 )
 from geotrap_cli.evaluation.geometry import GeometryState, Quantiles, States
 from geotrap_cli.evaluation.saturation import ANY, CULLED, FLAT
-from geotrap_cli.reports.layout import Justify, make_table
+from geotrap_cli.reports.layout import Justify, TextTable
 
 NOT_MEASURED = "not measured"
 
@@ -46,7 +44,7 @@ _SHORTCUTS = {
 _SHOWN_TENSORS = 3
 
 
-def audit_tables(audit: TrapAudit, states: States) -> list[Group]:
+def audit_tables(audit: TrapAudit, states: States) -> list[TextTable]:
     """Return all tables of an audit, with the geometry of ``states``."""
     return [
         depth_table(audit.depths),
@@ -56,12 +54,12 @@ def audit_tables(audit: TrapAudit, states: States) -> list[Group]:
     ]
 
 
-def state_tables(states: States) -> list[Group]:
+def state_tables(states: States) -> list[TextTable]:
     """Return the tables that have a line for each state of the geometry."""
     return [geometry_table(states), saturation_table(states)]
 
 
-def depth_table(depths: Sequence[TrapDepths]) -> Group:
+def depth_table(depths: Sequence[TrapDepths]) -> TextTable:
     """Return how deep each trap is, three ways."""
     columns: dict[str, Justify] = {"trap": "left", **dict.fromkeys(("undefended", "defended"), "right")}
     columns |= {"opacity-weighted": "right", "relative": "right"}
@@ -70,10 +68,10 @@ def depth_table(depths: Sequence[TrapDepths]) -> Group:
         for depth in depths
     ]
     caption = "more negative is deeper; opacity-weighted: defended, as far as it can be seen"
-    return make_table("Trap depth on held-out target objects", columns, rows, caption)
+    return TextTable("Trap depth on held-out target objects", columns, rows, caption)
 
 
-def geometry_table(states: States) -> Group:
+def geometry_table(states: States) -> TextTable:
     """Return the median of each attribute over the Gaussians of target objects, all of them and those that are seen."""
     columns: dict[str, Justify] = {"medians": "left", **dict.fromkeys(_MEDIANS, "right")}
     rows = [row for name, state in states.items() for row in _geometry_rows(name, state)]
@@ -81,26 +79,26 @@ def geometry_table(states: States) -> Group:
         "distance from the centroid; largest scale; largest ÷ smallest scale; |cos| to the object's main axis; "
         "distance from its mean colour; as seen: weighted by opacity"
     )
-    return make_table("Geometry on held-out target objects", columns, rows, caption)
+    return TextTable("Geometry on held-out target objects", columns, rows, caption)
 
 
-def saturation_table(states: States) -> Group:
+def saturation_table(states: States) -> TextTable:
     """Return the share of the Gaussians of target objects that rendering can hardly move, a line for each state."""
     columns: dict[str, Justify] = {"share": "left", **dict.fromkeys(_STUCK.values(), "right")}
     rows = [row for name, state in states.items() for row in _saturation_rows(name, state)]
     caption = f"culled: opacity below 1/255; flat: slope below {FLAT:.0%} of the activation's largest; any of these"
-    return make_table("Gaussians of target objects that rendering hardly moves", columns, rows, caption)
+    return TextTable("Gaussians of target objects that rendering hardly moves", columns, rows, caption)
 
 
-def drift_table(drift: float, by_attribute: Mapping[str, float]) -> Group:
+def drift_table(drift: float, by_attribute: Mapping[str, float]) -> TextTable:
     """Return how far source outputs moved, by attribute."""
     columns: dict[str, Justify] = {"": "left", **dict.fromkeys(by_attribute, "right"), "all channels": "right"}
     row = ["mean change", *(_number(value, 4) for value in by_attribute.values()), _number(drift, 4)]
     caption = "quats: angle in radians; the others in their own unit"
-    return make_table("Drift of held-out source objects", columns, [row], caption)
+    return TextTable("Drift of held-out source objects", columns, [row], caption)
 
 
-def shortcut_table(shortcut: Mapping[str, EnergyShares | None]) -> Group:
+def shortcut_table(shortcut: Mapping[str, EnergyShares | None]) -> TextTable:
     """Return how much of the traps' gradient, and of the change of the weights, lies in a few tensors."""
     columns: dict[str, Justify] = {"share of": "left", **{f"top {count}": "right" for count in TOP}, "tensors": "right"}
     rows, names = [], []
@@ -109,7 +107,7 @@ def shortcut_table(shortcut: Mapping[str, EnergyShares | None]) -> Group:
         rows.append([label, *(_shares(shares) if shares else [NOT_MEASURED, *[""] * (len(columns) - 2)])])
         names += [f"{label}: {_largest(shares)}"] if shares else []
     caption = "\n".join(["squared norms over all tensors; * not trained by the defense", *names])
-    return make_table("Shortcut check: the tensors that the traps rest on", columns, rows, caption)
+    return TextTable("Shortcut check: the tensors that the traps rest on", columns, rows, caption)
 
 
 def _geometry_rows(name: str, state: GeometryState | None) -> list[list[str]]:

@@ -15,20 +15,16 @@ from geotrap_cli.evaluation.bootstrap import Resampling
 from geotrap_cli.evaluation.validity import State
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.reports.attack_runs import Selection, attack_summary, select_runs
-from geotrap_cli.reports.attack_tables import detail_tables
 from geotrap_cli.reports.compare_files import full_document, write_comparison
 from geotrap_cli.reports.comparison import Comparison, compare_attacks
 from geotrap_cli.reports.gates import GateResult, check_gates, check_names, gate_failure, parse_gates
 from geotrap_cli.reports.judgement import labels
 from geotrap_cli.reports.request import CompareRequest
+from geotrap_cli.reports.screen import print_end, print_tables, print_verdict
 from geotrap_cli.reports.stored_pairs import select_stored
-from geotrap_cli.reports.suite_tables import numbers_table, overview_table, resistance_table, search_line, seeds_table
 from geotrap_cli.reports.tables import to_csv
-from geotrap_cli.reports.wording import headline, next_command, other_reasons, reasons, shown
+from geotrap_cli.reports.wording import next_command
 from geotrap_cli.runs import open_run
-
-_DETAILED = 2
-"""Attacks whose own tables are printed; files and JSON have all."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,7 @@ class CompareResult:
         files: What lies there, by what it is.
         gates: What became of the conditions of ``--gate``.
         failure: Raised once the result is shown: a gate failed, or the verdict is not VALID where it has to be.
+        details: Whether every table is printed.
     """
 
     comparison: Comparison
@@ -48,6 +45,7 @@ class CompareResult:
     files: dict[str, Path]
     gates: list[GateResult]
     failure: GeotrapError | None
+    details: bool = False
 
     def payload(self) -> dict[str, Any]:
         """Return the result for ``--json``."""
@@ -55,42 +53,10 @@ class CompareResult:
         return {"run": str(self.run), **full_document(self.comparison, self.gates), "files": files}
 
     def render(self, console: Console) -> None:
-        """Print the verdict, what stands against it, all tables, and where the pictures are."""
-        console.print(Text(headline(self.comparison), style="bold"))
-        for reason in reasons(self.comparison):
-            console.print(Text(f"  {reason}"))
-        console.print()
-        self._print_tables(console)
-        for gate in self.gates:
-            console.print(Text(f"gate {'passed' if gate.passed else 'failed'}: {gate.condition}: {gate.reason}"))
-        console.print(Text(f"\nnot tested: {'; '.join(self.comparison.not_tested)}"))
-        for name, path in self.files.items():
-            console.print(Text(f"{name}: {shown(path)}"), soft_wrap=True)
-        console.print(Text(f"next: {next_command(self.comparison)}"), soft_wrap=True)
-
-    def _print_tables(self, console: Console) -> None:
-        comparison = self.comparison
-        for table in (overview_table(comparison), resistance_table(comparison), seeds_table(comparison)):
-            if table is not None:
-                console.print(table)
-                console.print()
-        console.print(Text(search_line(comparison)))
-        console.print()
-        console.print(numbers_table(comparison))
-        for attack in comparison.attacks:
-            for reason in other_reasons(comparison, attack):
-                console.print(Text(f"\n{reason}"))
-        for attack in comparison.attacks[:_DETAILED]:
-            for table in detail_tables(comparison, attack):
-                console.print()
-                console.print(table)
-        if len(comparison.attacks) > _DETAILED:
-            console.print(Text(f"\ndetails of the {_DETAILED} strongest attacks; those of all are in the files below"))
-        for table in comparison.audit.tables():
-            console.print()
-            console.print(table)
-        for missing in comparison.audit.missing:
-            console.print(Text(f"not measured: {missing}"), soft_wrap=True)
+        """Print the verdict, what stands against it, the tables, and where the report and the pictures are."""
+        print_verdict(self.comparison, console)
+        print_tables(self.comparison, console, self.details)
+        print_end(self.comparison, self.gates, self.files, console, self.details)
 
 
 @dataclass(frozen=True)
@@ -143,7 +109,7 @@ def run_compare(
         write_text(request.csv, to_csv(comparison.records()))
         files["copy of the table"] = request.csv
     failure = gate_failure(results) or (_failure(comparison) if request.require_valid else None)
-    return CompareResult(comparison, run, files, results, failure)
+    return CompareResult(comparison, run, files, results, failure, request.details)
 
 
 def _select(options: CommonOptions, request: CompareRequest) -> Selection:

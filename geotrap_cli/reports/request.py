@@ -16,6 +16,7 @@ class CompareRequest:
         csv: Where to put a copy of the table.
         gates: Conditions such as ``worst_recovery<=0.5``.
         require_valid: Whether a verdict other than VALID is a failure.
+        details: Whether to print every table; the files have them either way.
     """
 
     runs: tuple[Path, ...] = ()
@@ -23,3 +24,4 @@ class CompareRequest:
     csv: Path | None = None
     gates: tuple[str, ...] = ()
     require_valid: bool = False
+    details: bool = False

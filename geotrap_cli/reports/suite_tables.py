@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-from rich.console import Group
+from collections.abc import Collection, Sequence
 
 from geotrap_cli.evaluation.bootstrap import CONFIDENCE
 from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS
@@ -13,7 +11,7 @@ from geotrap_cli.evaluation.curves import CountInterval
 from geotrap_cli.evaluation.recovery import Censored, Count
 from geotrap_cli.reports.comparison import Comparison
 from geotrap_cli.reports.judgement import JudgedAttack
-from geotrap_cli.reports.layout import Justify, make_table
+from geotrap_cli.reports.layout import Justify, TextTable
 from geotrap_cli.reports.quality import best_quality, nan_last
 from geotrap_cli.reports.quantities import Quantity
 from geotrap_cli.reports.seeds import SeedSeries
@@ -31,8 +29,13 @@ _SUMMARY = (
 )
 
 
-def overview_table(comparison: Comparison) -> Group:
-    """Return one line for each attack, the one that recovers most first, and the scale in the caption."""
+def overview_table(comparison: Comparison, limit: int | None = None) -> TextTable:
+    """Return one line for each attack, the one that recovers most first, and the scale in the caption.
+
+    Args:
+        comparison: What was found.
+        limit: Attacks that get a line; the caption tells of the others. The last line is about all in any case.
+    """
     threshold = f"{comparison.threshold:.0%}"
     columns: dict[str, Justify] = {
         "attack": "left",
@@ -43,13 +46,15 @@ def overview_table(comparison: Comparison) -> Group:
         f"undefended\nsteps to {threshold}": "right",
         f"defended\nsteps to {threshold}": "right",
     }
-    rows = [_overview_row(attack, comparison.threshold) for attack in comparison.attacks]
+    rows = [_overview_row(attack, comparison.threshold) for attack in comparison.attacks[:limit]]
     rows.append(_worst_case(comparison))
     title = "Attacks: foreground PSNR on held-out target objects, novel views"
-    return make_table(title, columns, rows, _scale_caption(comparison))
+    hidden = len(comparison.attacks) + 1 - len(rows)
+    more = [f"{plural(hidden, 'weaker attack')} left out"] if hidden else []
+    return TextTable(title, columns, rows, "\n".join([*more, _scale_caption(comparison)]))
 
 
-def resistance_table(comparison: Comparison) -> Group:
+def resistance_table(comparison: Comparison) -> TextTable:
     """Return how much each attack is held up, one line each, and the worst case over all of them."""
     bound = comparison.selection.profile.eval.attacker_source_bound_db
     columns: dict[str, Justify] = {
@@ -70,18 +75,33 @@ def resistance_table(comparison: Comparison) -> Group:
         "resistance = 1 - area under recovery, defended \u00f7 undefended: 0 no effect, 1 no recovery\n"
         "RFD = mean of (undefended - defended) \u00f7 undefended PSNR over the attack, signed"
     )
-    return make_table("How much each attack is held up", columns, rows, caption)
+    return TextTable("How much each attack is held up", columns, rows, caption)
 
 
-def numbers_table(comparison: Comparison) -> Group:
-    """Return the numbers that all attacks come down to, under the names that gates take."""
+def numbers_table(comparison: Comparison, names: Collection[str] | None = None) -> TextTable:
+    """Return the numbers that all attacks come down to, or those called ``names``, as gates take them."""
     columns: dict[str, Justify] = {"name": "left", "value": "right", "unit": "left"}
-    shown = [number for name, number in comparison.numbers.items() if name.startswith(_SUMMARY)]
-    rows = [[number.name, number_text(number), number.missing or _unit(number)] for number in shown if _own(number)]
-    return make_table("Over all attacks, as --gate takes them", columns, rows)
+    rows = [
+        [number.name, number_text(number), number.missing or _unit(number)]
+        for name, number in overall_numbers(comparison).items()
+        if names is None or name in names
+    ]
+    return TextTable("Over all attacks, as --gate takes them", columns, rows)
 
 
-def seeds_table(comparison: Comparison) -> Group | None:
+def overall_numbers(comparison: Comparison) -> dict[str, Quantity]:
+    """Return the numbers on all attacks together, by name."""
+    return {name: number for name, number in comparison.numbers.items() if _own(number) and name.startswith(_SUMMARY)}
+
+
+def key_numbers(comparison: Comparison) -> list[str]:
+    """Return the names of the few numbers that tell how the attacker is held up and what that costs."""
+    slow_down = f"worst_slow_down_{100 * comparison.threshold:g}"
+    held_up = ["worst_bounded_recovery", "worst_resistance", slow_down, f"{slow_down}_scratch"]
+    return [*held_up, "source_change_db", "benign_trainability", "defense_seconds"]
+
+
+def seeds_table(comparison: Comparison) -> TextTable | None:
     """Return the attacks that were run with several seeds; None where there is none."""
     if not comparison.series:
         return None
@@ -97,7 +117,7 @@ def seeds_table(comparison: Comparison) -> Group | None:
     }
     rows = [_series_row(series, comparison.threshold) for series in comparison.series]
     caption = "medians over seeds of the steps to recover (Kaplan-Meier); > means that it was not reached"
-    return make_table("Attacks with several seeds", columns, rows, caption)
+    return TextTable("Attacks with several seeds", columns, rows, caption)
 
 
 def _series_row(series: SeedSeries, threshold: float) -> list[str]:

@@ -13,11 +13,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Group
-
 from geotrap_cli.evaluation.bootstrap import CONFIDENCE, Interval, PairedComparison
 from geotrap_cli.evaluation.recovery import Censored
-from geotrap_cli.reports.layout import Justify, make_table
+from geotrap_cli.reports.layout import Justify, TextTable
 
 Cell = str | bool | int | float | Censored | Interval | None
 Record = dict[str, str | bool | int | float | None]
@@ -118,7 +116,7 @@ def sensitivity_table(
     *,
     beside: Mapping[str, Sequence[float]] | None = None,
     note: str = "",
-) -> Group:
+) -> TextTable:
     """Return the units in the given order with their rank, interval, a column per loss, and what an adapter reaches.
 
     One loss needs no geometric mean: its own column holds the interval.
@@ -145,7 +143,7 @@ def sensitivity_table(
     ]
     mark = f"~ the {CONFIDENCE:.0%} bootstrap interval over object groups contains 1"
     caption = f"{mark} · no attn: in a block without attention"
-    return make_table(title, columns, lines, "\n".join([caption, note] if note else [caption]))
+    return TextTable(title, columns, lines, "\n".join([caption, note] if note else [caption]))
 
 
 def _sensitivity_line(row: SensitivityRow, apart: Sequence[str], further: Sequence[float]) -> list[str]:
@@ -155,15 +153,13 @@ def _sensitivity_line(row: SensitivityRow, apart: Sequence[str], further: Sequen
     return [row.unit, combined, *ratios, *others, _yes_no(row.lora_reach), _yes_no(row.block_without_attention)]
 
 
-def records_table(title: str, records: Sequence[Mapping[str, Cell]], caption: str = "") -> Group:
+def records_table(title: str, records: Sequence[Mapping[str, Cell]], caption: str = "") -> TextTable:
     """Return one line per record under the union of their keys; columns of numbers are right-aligned."""
     names = list(dict.fromkeys(key for record in records for key in record))
     columns: dict[str, Justify] = {
         name: "left" if any(isinstance(record.get(name), str) for record in records) else "right" for name in names
     }
-    return make_table(
-        title, columns, [[format_cell(record.get(name)) for name in names] for record in records], caption
-    )
+    return TextTable(title, columns, [[format_cell(record.get(name)) for name in names] for record in records], caption)
 
 
 def format_cell(value: Cell) -> str:

@@ -78,10 +78,27 @@ def next_command(comparison: Comparison) -> str:
     if state is State.ATTACK_WEAK:
         steps = 2 * comparison.worst.pair.defended.steps
         return f"geotrap attack {comparison.worst.pair.defended.key} --set attack.steps={steps} {on_run}"
-    missing = _attacks_not_run(comparison)
+    missing = attacks_not_run(comparison)
     if missing:
         return f"geotrap attack {missing[0]} {on_run}"
     return f"geotrap attack --seed {comparison.worst.pair.defended.seed + 1} {on_run}"
+
+
+def attacks_not_run(comparison: Comparison) -> list[str]:
+    """Return the keys of the installed attacks that the comparison lacks, the most telling one first."""
+    run = {attack.pair.defended.key for attack in comparison.attacks}
+    missing = [key for key in plugin_keys("geotrap.attacks") if key not in run]
+    return sorted(missing, key=lambda key: key != DESATURATE)
+
+
+def not_tested_in_short(comparison: Comparison) -> str:
+    """Return what the verdict does not cover in a line or two, attacks by their number."""
+    missing = attacks_not_run(comparison)
+    if not missing:
+        return "; ".join(comparison.not_tested)
+    _, *rest = comparison.not_tested
+    attacks = f"{len(missing)} of {len(plugin_keys('geotrap.attacks'))} attacks, {missing[0]} among them"
+    return "; ".join([attacks, *rest])
 
 
 def shown(path: str | Path) -> Path:
@@ -119,12 +136,6 @@ def _worst(comparison: Comparison) -> str:
 def _percent(value: float) -> str:
     # Adding zero takes the sign off a negative value that rounds to it.
     return f"{round(value, 2) + 0.0:.0%}" if math.isfinite(value) else format_number(value)
-
-
-def _attacks_not_run(comparison: Comparison) -> list[str]:
-    run = {attack.pair.defended.key for attack in comparison.attacks}
-    missing = [key for key in plugin_keys("geotrap.attacks") if key not in run]
-    return sorted(missing, key=lambda key: key != DESATURATE)
 
 
 def _profile(comparison: Comparison) -> str:

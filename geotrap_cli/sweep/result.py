@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from geotrap_cli.reports.layout import Justify, make_table
+from geotrap_cli.reports.layout import Justify, TextTable
 from geotrap_cli.reports.tables import Record, format_number
 
 TITLE = "Combinations of traps, the one that holds best first (foreground PSNR, dB)"
@@ -96,7 +96,7 @@ class SweepResult:
 
     def render(self, console: Console) -> None:
         """Print the ranking."""
-        console.print(make_table(TITLE, _COLUMNS, [_cells(row) for row in self.rows], CAPTION))
+        console.print(TextTable(TITLE, _COLUMNS, [_cells(row) for row in self.rows], CAPTION))
         console.print(Text(f"\nrun: {self.run}"), soft_wrap=True)
         console.print(Text(f"next: geotrap compare --runs {self.run / 'runs'}"), soft_wrap=True)
 

@@ -88,7 +88,20 @@ class TestAttack:
 
 def test_compare_passes_its_options(geotrap: Any, library: Any) -> None:
     gates = ("--gate", "worst_recovery<=0.5", "--gate", "trials>=2")
-    geotrap("compare", "--csv", "table.csv", "--require-valid", "--run", "a", "--run", "b", "--store", "s", *gates)
+    geotrap(
+        "compare",
+        "--csv",
+        "table.csv",
+        "--require-valid",
+        "--run",
+        "a",
+        "--run",
+        "b",
+        "--store",
+        "s",
+        "--details",
+        *gates,
+    )
     name, (options, console, request), _ = library.only_call
     assert name == "run_compare"
     assert options.run is None
@@ -98,8 +111,16 @@ def test_compare_passes_its_options(geotrap: Any, library: Any) -> None:
         csv=Path("table.csv"),
         gates=("worst_recovery<=0.5", "trials>=2"),
         require_valid=True,
+        details=True,
     )
     assert console.stderr
+
+
+@pytest.mark.parametrize("other", ["--json", "--dry-run"])
+def test_details_of_what_prints_no_tables_are_refused(geotrap: Any, library: Any, other: str) -> None:
+    done = geotrap("compare", "--details", other)
+    assert (done.code, library.calls) == (2, [])
+    assert other in done.err and "--details" in done.err
 
 
 def test_attack_takes_over_what_was_measured_unless_told_otherwise(geotrap: Any, library: Any, trained: Path) -> None:

@@ -20,6 +20,7 @@ from geotrap_cli.gaussians import CHANNELS, activate
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.reports.compare import CompareResult, run_compare
 from geotrap_cli.reports.geometry_plots import GEOMETRY
+from geotrap_cli.reports.request import CompareRequest
 from geotrap_cli.runs import create_run
 
 CURVES = (18.0, 24.0), (14.0, 15.0)
@@ -73,7 +74,8 @@ def train_run(root: Path, defended: str = WEIGHTS["defended"], objects: Sequence
 
 
 def compare(runs: Any) -> CompareResult:
-    result = run_compare(CommonOptions(runs=runs.root, quiet=True), Console(file=io.StringIO()))
+    options, console = CommonOptions(runs=runs.root, quiet=True), Console(file=io.StringIO())
+    result = run_compare(options, console, CompareRequest(details=True))
     assert isinstance(result, CompareResult)
     return result
 

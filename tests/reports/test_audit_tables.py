@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console, Group
+from rich.console import Console
 
 from geotrap_cli.evaluation.audit import (
     GRADIENT_DEFENDED,
@@ -27,18 +27,19 @@ from geotrap_cli.reports.audit_tables import (
     saturation_table,
     shortcut_table,
 )
+from geotrap_cli.reports.layout import TextTable
 
 LONG = "unet.down_blocks.4.attns.1.attn.qkv.weight"
 
 
-def printed(table: Group, width: int = 80) -> str:
+def printed(table: TextTable, width: int = 80) -> str:
     target = Console(file=io.StringIO(), width=width)
     target.print(table)
     assert isinstance(target.file, io.StringIO)
     return target.file.getvalue()
 
 
-def lines(table: Group) -> list[list[str]]:
+def lines(table: TextTable) -> list[list[str]]:
     return [line.split() for line in printed(table).splitlines()]
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from geotrap_cli.errors import GateFailed, NotValid, UsageError
 from geotrap_cli.options import CommonOptions
+from geotrap_cli.plugins import plugin_keys
 from geotrap_cli.reports.compare import CompareResult, run_compare
 from geotrap_cli.reports.request import CompareRequest
 from geotrap_cli.runs import list_runs, open_run
@@ -82,7 +83,7 @@ def test_an_attack_that_makes_things_worse_gets_no_credit(runs: Any, make_pair: 
 
 def test_doubts_about_another_attack_stand_with_it(runs: Any, make_pair: Any) -> None:
     runs.attack([*make_pair((24.0, 24.4), (14.0, 15.0), "weak"), *make_pair(STRONG, RESISTING)])
-    text = shown(compare(runs))
+    text = shown(compare(runs, details=True))
     assert text.startswith("VALID: the defense withstood")
     assert "weak is ATTACK_WEAK: the undefended attack gains 0.40 dB" in text
 
@@ -92,19 +93,20 @@ def test_equal_weights_are_named(runs: Any, make_pair: Any) -> None:
     assert "the defended weights are the undefended ones" in shown(compare(runs))
 
 
-def test_strongest_attack_comes_first_and_all_fits_100_columns(runs: Any, make_pair: Any) -> None:
+@pytest.mark.parametrize("details", [False, True])
+def test_strongest_attack_comes_first_and_all_fits_100_columns(runs: Any, make_pair: Any, details: bool) -> None:
     runs.attack([*make_pair(STRONG, RESISTING), *make_pair(STRONG, BEATEN, "full")])
-    text = shown(compare(runs))
+    text = shown(compare(runs, details=details))
     assert "the attacker wins. full, the strongest of 2 attacks" in text
-    assert text.index("full: before and after") < text.index("lora: before and after")
-    paths = ("table: ", "curves: ", "all numbers: ", "numbers by name: ", "not measured: ", "next: ")
+    assert text.index("full: before and after") < text.find("lora: before and after") or not details
+    paths = ("table: ", "curves: ", "all numbers: ", "numbers by name: ", "report: ", "not measured: ", "next: ")
     assert max(len(line) for line in text.splitlines() if not line.startswith(paths)) <= 100
     assert "…" not in text
 
 
 def test_table_of_every_metric_before_and_after(runs: Any, make_pair: Any) -> None:
     runs.attack(make_pair(STRONG, RESISTING))
-    lines = shown(compare(runs)).splitlines()
+    lines = shown(compare(runs, details=True)).splitlines()
     after = lines.index(next(line for line in lines if line.startswith("target, after 100 steps")))
     assert lines[after + 1].split() == [
         *("foreground", "PSNR", "(dB)", "24.50", "17.00", "-7.50", "[-7.50,", "-7.50]"),
@@ -390,10 +392,26 @@ def test_worst_case_is_the_last_line_of_the_overview(runs: Any, make_pair: Any) 
     assert "99%" in lines[start + 4]
 
 
-def test_details_of_the_strongest_attacks_alone(runs: Any, make_pair: Any) -> None:
-    curves = {f"a{index}": [14.0, 15.0, 16.0, 16.0 + index / 10, 16.0] for index in range(4)}
+def test_the_first_screen_is_short_and_says_what_it_leaves_out(runs: Any, make_pair: Any) -> None:
+    curves = {f"a{index:02}": [14.0, 15.0, 16.0, 16.0 + index / 10, 16.0] for index in range(14)}
     runs.attack([cell for name, curve in curves.items() for cell in make_pair(STRONG, curve, name)])
     text = shown(compare(runs))
-    assert "a3: before and after" in text and "a2: before and after" in text
-    assert "a1: before and after" not in text
-    assert "details of the 2 strongest attacks" in text
+    assert len(text.splitlines()) < 66
+    assert "a13: before and after" in text and "a12: before and after" not in text
+    assert "4 weaker attacks left out" in text
+    assert "--details" in text
+    for name in ("worst_resistance", "worst_slow_down_90_scratch", "source_change_db", "benign_trainability"):
+        assert name in text
+    assert "mean_recovery" not in text
+    assert f"{len(plugin_keys('geotrap.attacks'))} of {len(plugin_keys('geotrap.attacks'))} attacks" in text
+
+
+def test_details_hide_nothing(runs: Any, make_pair: Any) -> None:
+    curves = {f"a{index:02}": [14.0, 15.0, 16.0, 16.0 + index / 10, 16.0] for index in range(11)}
+    runs.attack([cell for name, curve in curves.items() for cell in make_pair(STRONG, curve, name)])
+    result = compare(runs, details=True)
+    text = shown(result)
+    assert all(f"{name}: health and cost" in text for name in curves)
+    assert "left out" not in text
+    assert all(name in text for name in result.comparison.numbers if "." not in name and name.startswith("worst"))
+    assert all(key in text for key in plugin_keys("geotrap.attacks"))
