@@ -11,15 +11,12 @@ quaternions.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
 import statistics
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import torch
+from _grid import in_own_process, peak_memory
 from torch import Tensor
 
 from geotrap_cli.gaussians import GaussianBatch
@@ -101,15 +98,7 @@ def measure(row: str, settings: Settings) -> tuple[list[float], list[float], flo
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - began)
         cpu_seconds.append(time.process_time() - cpu_began)
-    return seconds[1:], cpu_seconds[1:], peak(device)
-
-
-def peak(device: torch.device) -> float:
-    """Highest memory so far in bytes."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    # Kilobytes on Linux, bytes on macOS.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
+    return seconds[1:], cpu_seconds[1:], peak_memory(device)
 
 
 def main() -> None:
@@ -129,8 +118,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     baseline = (0.0, 0.0)
     for row in ROWS:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            seconds, cpu_seconds, memory = pool.submit(measure, row, settings).result()
+        seconds, cpu_seconds, memory = in_own_process(measure, row, settings)
         # On CUDA the CPU only waits.
         fastest = min(cpu_seconds if settings.device == "cpu" else seconds)
         if row == "off":

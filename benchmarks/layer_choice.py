@@ -13,27 +13,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _grid import compare_objects, finish_attacks, finish_training, values_by_object
 from rich.console import Console
 
 from geotrap_cli.atomic import write_json, write_text
 from geotrap_cli.evaluation.bootstrap import Interval, mean_interval
-from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED, Cell
-from geotrap_cli.evaluation.evaluate import HEADLINE, ObjectScore
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile, load_profile
 from geotrap_cli.reports.tables import format_interval
 from geotrap_cli.run_folder import read_json
-from geotrap_cli.runs import list_runs
 from geotrap_cli.sensitivity.analysis import run_analysis
 from geotrap_cli.sensitivity.request import AnalysisRequest
 from geotrap_cli.sensitivity.result import AnalysisResult
-from geotrap_cli.training.attack import run_attack
-from geotrap_cli.training.defense import run_defense
 from geotrap_cli.training.layers import HEAD_UNITS
 
 CHOICES = ("top", "safe", "plain", "random", "all")
@@ -146,76 +143,18 @@ def run_choice(study: Study, choice: str, units: Sequence[UnitFacts], seed: int,
     methods = loaded.profile.attack.methods
     if all((study.out / "cells" / f"{name}-{method}.json").exists() for method in methods):
         return
-    train_run = finish("train", study.options(), loaded, console)
-    options = dataclasses.replace(study.options(), run=train_run)
-    cells = run_cells(options, loaded, console)
+    train_run = finish_training(study.options(), loaded, console)
+    cells = finish_attacks(study.options(), loaded, train_run, console)
     for method in methods:
-        pair = {subject: next(c for c in cells if (c.method, c.subject) == (method, subject)) for subject in SUBJECTS}
         record = {
             "choice": choice,
             "seed": seed,
             "attack": method,
             "units": [facts.unit for facts in units],
             "parameters": sum(facts.parameters for facts in units),
-            "objects": [dataclasses.asdict(entry) for entry in compare_objects(pair)],
+            "objects": [dataclasses.asdict(entry) for entry in compare_objects(cells, method)],
         }
         write_json(study.out / "cells" / f"{name}-{method}.json", record)
-
-
-SUBJECTS = (UNDEFENDED, DEFENDED)
-
-
-def finish(command: str, options: CommonOptions, loaded: LoadedProfile, console: Console) -> Path:
-    """Return the finished train run of this profile: an earlier one, one continued, or a new one."""
-    earlier = [run for run in list_runs(options.runs_root) if (run.command, run.profile_name) == (command, loaded.name)]
-    for run in earlier:
-        if run.status == "finished":
-            return run.path
-    resume = str(earlier[0].path) if earlier else None
-    return run_defense(dataclasses.replace(options, resume=resume), loaded, console).run
-
-
-def run_cells(options: CommonOptions, loaded: LoadedProfile, console: Console) -> list[Cell]:
-    """Attack, or go on with the attack run that was interrupted."""
-    earlier = [
-        run
-        for run in list_runs(options.runs_root)
-        if (run.command, run.profile_name) == ("attack", loaded.name) and run.status in ("failed", "interrupted")
-    ]
-    if earlier:
-        options = dataclasses.replace(options, resume=str(earlier[0].path), run=None)
-    return run_attack(options, loaded, console).cells
-
-
-@dataclass(frozen=True)
-class ObjectChange:
-    """Foreground PSNR of one held-out object, dB: what the defense changed before and after the attack."""
-
-    id: str
-    group: str
-    split: str
-    before: float
-    after: float
-
-
-def compare_objects(pair: Mapping[str, Cell]) -> list[ObjectChange]:
-    """Defended minus undefended, object by object, before and after the attack."""
-    changes = []
-    for split in ("target", "source"):
-        ends = [
-            {subject: _scores(getattr(cell.evaluations[place], split)) for subject, cell in pair.items()}
-            for place in (0, -1)
-        ]
-        for id, score in ends[0][DEFENDED].items():
-            before, after = (
-                end[DEFENDED][id].metrics[HEADLINE] - end[UNDEFENDED][id].metrics[HEADLINE] for end in ends
-            )
-            changes.append(ObjectChange(id, score.group, split, before, after))
-    return changes
-
-
-def _scores(scores: Sequence[ObjectScore] | None) -> dict[str, ObjectScore]:
-    return {score.id: score for score in scores or ()}
 
 
 def write_table(study: Study) -> str:
@@ -273,14 +212,7 @@ def _against(cells: Sequence[dict], reference: Sequence[dict]) -> Interval:
 
 
 def _by_object(cells: Sequence[dict], split: str, end: str) -> tuple[dict[str, list[float]], dict[str, str]]:
-    values: dict[str, list[float]] = {}
-    groups: dict[str, str] = {}
-    for cell in cells:
-        for entry in cell["objects"]:
-            if entry["split"] == split:
-                values.setdefault(entry["id"], []).append(entry[end])
-                groups[entry["id"]] = entry["group"]
-    return values, groups
+    return values_by_object((cell["objects"] for cell in cells), split, operator.itemgetter(end))
 
 
 def main() -> None:

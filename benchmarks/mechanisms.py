@@ -8,13 +8,11 @@ is the highest of the whole process (on CUDA: of what PyTorch allocated). Both s
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import torch
+from _grid import in_own_process, peak_memory
 
 from geotrap_cli.profile import load_profile
 from geotrap_cli.training.defense_objective import DefenseObjective
@@ -61,9 +59,7 @@ def measure(row: str, settings: Settings) -> tuple[float, float]:
     objective = DefenseObjective(bench, model, teacher, TrapSet.from_profile(profile))
     optimizer = torch.optim.AdamW(trained.values(), lr=1e-5, fused=True)
     seconds = [_step(objective, optimizer, index, device) for index in range(settings.steps + 1)]
-    if device.type == "cuda":
-        return min(seconds[1:]), float(torch.cuda.max_memory_allocated(device))
-    return min(seconds[1:]), 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return min(seconds[1:]), peak_memory(device)
 
 
 def _step(objective: DefenseObjective, optimizer: torch.optim.Optimizer, index: int, device: torch.device) -> float:
@@ -92,8 +88,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     plain: tuple[float, float] | None = None
     for row in ("plain", *(row for row in options.rows if row != "plain")):
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
-            seconds, memory = pool.submit(measure, row, settings).result()
+        seconds, memory = in_own_process(measure, row, settings)
         plain = plain or (seconds, memory)
         more = (memory - plain[1]) / 1e9
         print(f"| {row} | {seconds:.2f} | {seconds / plain[0]:.2f} | {memory / 1e9:.2f} | {more:+.2f} |", flush=True)
