@@ -5,7 +5,7 @@ from __future__ import annotations
 from geotrap_cli.profile.idle_dynamic import check_dynamic
 from geotrap_cli.profile.idle_robust import check_robust
 from geotrap_cli.profile.problems import Problems
-from geotrap_cli.profile.schema import AggregationTable, LossTable, Profile, RetainTable
+from geotrap_cli.profile.schema import AggregationTable, LossTable, PretrainTable, Profile, RetainTable
 
 TEMPERED_METHODS = ("logsumexp", "pairwise")
 """The aggregation methods that have a temperature."""
@@ -26,5 +26,16 @@ def check_idle(profile: Profile, problems: Problems) -> None:
         )
     if profile.retain.render_weight == 0 and profile.retain.render_views != RetainTable().render_views:
         problems.add_idle("retain.render_views", "retain.render_weight is 0, so nothing is rendered; remove it")
+    _check_pretrain(profile.pretrain, problems)
     check_dynamic(profile, problems)
     check_robust(profile, problems)
+
+
+def _check_pretrain(table: PretrainTable, problems: Problems) -> None:
+    default = PretrainTable()
+    if table.optimizer != "muon" and table.matrix_lr != default.matrix_lr:
+        problems.add_idle("pretrain.matrix_lr", f"pretrain.optimizer is '{table.optimizer}'; remove it")
+    if table.surface_weight == 0:
+        for name in ("surface_fraction", "surface_floor", "rendering_from"):
+            if getattr(table, name) != getattr(default, name):
+                problems.add_idle(f"pretrain.{name}", "pretrain.surface_weight is 0, so there is no warm-up; remove it")

@@ -53,9 +53,18 @@ class PretrainTable(Table):
     surface_weight: NonNegative = Field(
         default=1.0, description="Weight of the warm-up loss that pulls Gaussians onto the visible surface."
     )
-    surface_fraction: Fraction = Field(
-        default=0.3, description="Share of the steps over which that warm-up fades to zero."
+    surface_fraction: Fraction = Field(default=0.3, description="Share of the steps over which that warm-up fades.")
+    surface_floor: Fraction = Field(
+        default=0.0, description="Share of its weight to which it fades; without it rendering loses depth again."
     )
+    rendering_from: Fraction = Field(
+        default=0.0, description="Share of the steps before which nothing is rendered while the warm-up lasts."
+    )
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw",
+        description="Optimizer: AdamW, or Muon for the matrices of inner layers and AdamW for the rest.",
+    )
+    matrix_lr: Positive = Field(default=0.02, description="Peak learning rate of Muon.")
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         default=0.999, description="Decay of the running mean of the weights, which is what is saved; 0: none."
     )

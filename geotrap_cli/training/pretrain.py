@@ -21,11 +21,14 @@ from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.losses import with_total
 from geotrap_cli.training.moving_average import MovingAverage
+from geotrap_cli.training.muon import Muon
 from geotrap_cli.training.precision import autocast, pick_device
 from geotrap_cli.training.schedules import make_schedule
 from geotrap_cli.training.surface import fade, surface_loss
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
 
+#: Units that Muon leaves to AdamW.
+OUTER_UNITS = ("unet.conv_in", "unet.conv_out", "conv")
 SHOWN = ("total", "rgb", "alpha", "surface_means", "surface_rgb")
 
 
@@ -68,12 +71,14 @@ class PretrainObjective:
     def __call__(self, step: int) -> dict[str, torch.Tensor]:
         """Return the named loss terms of one step."""
         train, pretrain, device = self.bench.profile.train, self.bench.profile.pretrain, self.bench.device
-        weight = pretrain.surface_weight * fade(step, train.steps, pretrain.surface_fraction) if self.surface else 0.0
+        share = fade(step, train.steps, pretrain.surface_fraction, pretrain.surface_floor)
+        weight = pretrain.surface_weight * share if self.surface else 0.0
         batch = (self.warm if weight > 0 else self.plain).batch(step, train.batch_size).to(device)
         with autocast(train.precision, device):
             raw = self.model(batch.images)
         gaussians = activate(raw)
-        terms = self.reconstruction(gaussians, batch)
+        rendering = weight == 0 or step >= pretrain.rendering_from * train.steps
+        terms = self.reconstruction(gaussians, batch) if rendering else {}
         if weight > 0:
             terms |= {name: weight * term for name, term in surface_loss(gaussians, batch).items()}
         return with_total(terms)
@@ -102,9 +107,7 @@ def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet
     train = bench.profile.train
     parameters = dict(model.named_parameters())
     average = MovingAverage(parameters, bench.profile.pretrain.ema_decay)
-    optimizer = torch.optim.AdamW(
-        parameters.values(), lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=True
-    )
+    optimizer = _optimizer(bench, model)
 
     def write_model(folder: Path) -> None:
         with average.applied():
@@ -140,6 +143,19 @@ def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet
         )
     write_model(run.path / "model")
     return score()
+
+
+def _optimizer(bench: Workbench, model: Any) -> torch.optim.AdamW:
+    train, pretrain = bench.profile.train, bench.profile.pretrain
+    shared: dict[str, Any] = {"lr": train.lr, "betas": train.betas, "weight_decay": train.weight_decay}
+    parameters = dict(model.named_parameters())
+    if pretrain.optimizer == "adamw":
+        return torch.optim.AdamW(parameters.values(), fused=True, **shared)
+    # What reads the input and what writes the output have units of their own, which a spectral norm ignores.
+    ends = [name for unit in OUTER_UNITS for name in model.units().get(unit, ())]
+    inner = [name for name, value in parameters.items() if value.ndim >= 2 and name not in ends]
+    others = [value for name, value in parameters.items() if name not in inner]
+    return Muon([parameters[name] for name in inner], others, matrix_lr=pretrain.matrix_lr, **shared)
 
 
 def _evaluations(bench: Workbench) -> frozenset[int]:

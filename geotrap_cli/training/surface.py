@@ -66,8 +66,8 @@ def _mean_on(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return (values * weights).sum() / (values.shape[-1] * weights.sum()).clamp(min=1)
 
 
-def fade(step: int, steps: int, fraction: float) -> float:
-    """Weight of the warm-up at a step: from 1 linearly to 0 at ``fraction`` of the run, then 0."""
+def fade(step: int, steps: int, fraction: float, floor: float = 0.0) -> float:
+    """Weight of the warm-up at a step: from 1 linearly to 0 at ``fraction`` of the run, never below ``floor``."""
     if fraction <= 0:
-        return 0.0
-    return max(0.0, 1.0 - step / (fraction * steps))
+        return floor
+    return max(floor, 1.0 - step / (fraction * steps))

@@ -98,6 +98,27 @@ def test_the_warm_up_fades_out(open_mini: Callable[..., Any]) -> None:
     assert terms[0]["surface_means"].item() == pytest.approx(2 * unit["surface_means"].item(), rel=1e-5)
 
 
+def test_rendering_begins_late_but_no_step_is_without_a_loss(open_mini: Callable[..., Any]) -> None:
+    opened = open_mini("train.steps=10", "pretrain.surface_fraction=0.2", "pretrain.rendering_from=0.5")
+    objective = PretrainObjective(opened.bench, opened.model)
+    assert ["rgb" in objective(step) for step in (0, 1, 2, 5)] == [False, False, True, True]
+    opened = open_mini("train.steps=10", "pretrain.surface_floor=0.1", "pretrain.rendering_from=0.5")
+    objective = PretrainObjective(opened.bench, opened.model)
+    assert ["rgb" in objective(step) for step in (0, 4, 5, 9)] == [False, False, True, True]
+    assert all("surface_means" in objective(step) for step in (0, 4, 5, 9))
+
+
+def test_muon_moves_inner_matrices_and_adamw_the_rest(open_mini: Callable[..., Any]) -> None:
+    opened = open_mini("pretrain.optimizer=muon", "pretrain.matrix_lr=0.5", "train.lr=0.25")
+    others, matrices = pretrain._optimizer(opened.bench, opened.model).param_groups
+    names = {id(value): name for name, value in opened.model.named_parameters()}
+    moved = {names[id(value)] for value in matrices["params"]}
+    assert (matrices["lr"], others["lr"]) == (0.5, 0.25)
+    assert "unet.mid_block.nets.0.conv1.weight" in moved
+    assert not any(name.startswith(("unet.conv_in.", "unet.conv_out.", "conv.")) for name in moved)
+    assert len(matrices["params"]) + len(others["params"]) == len(names)
+
+
 def test_no_warm_up_without_its_weight_or_without_surfaces(
     open_mini: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,3 +115,4 @@ def test_fade() -> None:
     assert [fade(step, 10, 0.4) for step in range(6)] == pytest.approx([1, 0.75, 0.5, 0.25, 0, 0])
     assert fade(0, 10, 0.0) == 0
     assert [fade(step, 4, 1.0) for step in range(4)] == [1, 0.75, 0.5, 0.25]
+    assert [fade(step, 10, 0.4, 0.3) for step in range(6)] == pytest.approx([1, 0.75, 0.5, 0.3, 0.3, 0.3])
