@@ -25,6 +25,8 @@ from geotrap_cli.render import rasterize
 
 VIEWS = 4
 GENERATED_OBJECTS = 16
+#: Objects whose splats are put into one scene, to see the cost of many.
+MERGED_OBJECTS = 4
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def generated() -> GaussianBatch | None:
         return None
     dataset = ProceduralDataset()
     splits = split_objects(dataset.records, dataset.default_target, dataset.default_benign, seed=0)
-    ids = splits.source_eval[:GENERATED_OBJECTS]
+    # Objects are sorted by category: a stride takes them from many.
+    ids = splits.source_eval[:: len(splits.source_eval) // GENERATED_OBJECTS][:GENERATED_OBJECTS]
     (views,) = evaluation_batches(dataset, ids, model.input_size, 64, 1, len(ids), seed=0)
     with torch.no_grad():
         return model.forward_gaussians(views.images).detach()
@@ -96,7 +99,8 @@ def cases() -> Iterator[Case]:
     nano = generated()
     if nano is not None:
         yield Case(f"nano, {len(nano)} objects", nano, 64)
-        yield Case(f"nano, {len(nano)} objects", nano, 128)
+        four = GaussianBatch(nano.activated.unflatten(0, (-1, MERGED_OBJECTS)).flatten(1, 2))
+        yield Case(f"nano, {len(nano)} objects, {MERGED_OBJECTS} at a time in one scene", four, 128)
     for count, pixels in ((4096, 64), (16384, 128), (65536, 256)):
         yield Case("surface", surface(count), pixels)
     for opacity in (0.5, 0.02):

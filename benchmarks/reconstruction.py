@@ -10,11 +10,14 @@ import os
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from geotrap_cli.data.base import ObjectDataset
+from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.data.loading import open_dataset
 from geotrap_cli.data.splits import split_objects
-from geotrap_cli.data.views import evaluation_batches
+from geotrap_cli.data.views import ViewSampler, evaluation_batches
 from geotrap_cli.evaluation import metrics
 from geotrap_cli.evaluation.evaluate import EvaluationSettings, evaluate
 from geotrap_cli.models.lgm.model import LGM
@@ -49,6 +52,37 @@ def row(name: str, model: LGM, dataset: ObjectDataset, ids: Sequence[str]) -> st
     )
 
 
+def depth_errors(model: LGM, dataset: ObjectDataset, ids: Sequence[str]) -> tuple[float, float, float]:
+    """Mean distance, in world units, from the surface point that a cell of the splat grid sees to its Gaussian.
+
+    Returns:
+        The distance along the ray, that across the ray, and the distance along the ray of Gaussians that all lie at
+        the median depth of their object: what a generator reaches that cannot tell depth.
+    """
+    sampler = ViewSampler(
+        dataset, ids, model.input_size, model.output_size, 1, 0, surface=True, surface_size=model.splat_size
+    )
+    errors = torch.cat([_distances(model, sampler.batch(step, 1)) for step in range(len(ids))], dim=1)
+    along, across, constant = errors.double().mean(dim=1).tolist()
+    return along, across, constant
+
+
+def _distances(model: LGM, batch: ViewBatch) -> Tensor:
+    """The three distances [3, n] of the n cells that see a surface."""
+    assert batch.surface_points is not None and batch.surface_mask is not None
+    seen = batch.surface_mask.flatten()
+    rays = F.adaptive_avg_pool2d(batch.images[0, :, 3:], model.splat_size).movedim(1, -1).reshape(-1, 6)[seen]
+    directions = F.normalize(rays[:, 3:], dim=-1)
+    nearest = torch.cross(directions, rays[:, :3], dim=-1)  # the ray's point nearest to the origin
+    points = batch.surface_points.reshape(-1, 3)[seen]
+    with torch.no_grad():
+        error = model(batch.images)[0, :, :3][seen] - points
+    along = (error * directions).sum(dim=-1)
+    across = (error - along[:, None] * directions).norm(dim=-1)
+    depth = ((points - nearest) * directions).sum(dim=-1)
+    return torch.stack((along.abs(), across, (depth - depth.median()).abs()))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,6 +109,10 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, dataset, ids in sets:
         print(row(name, model, dataset, ids[: options.objects]), flush=True)
+    along, across, constant = depth_errors(model, procedural, splits.source_eval[: options.objects])
+    print(
+        f"\nmeans of {sets[0][0]}: {along:.3f} off along the ray (constant depth: {constant:.3f}), {across:.3f} across"
+    )
 
 
 if __name__ == "__main__":
