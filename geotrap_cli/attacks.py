@@ -104,6 +104,19 @@ class AttackContext:
     reconstruction_loss: ReconstructionTerms
 
 
+@dataclass(frozen=True)
+class AttackSetting:
+    """What an attack has to fit.
+
+    Attributes:
+        steps: The profile's budget, optimizer steps.
+        units: Units of the generator.
+    """
+
+    steps: int
+    units: int
+
+
 class Attack:
     """An attacker's way of fine-tuning released weights; plug-ins of the group ``geotrap.attacks``.
 
@@ -148,6 +161,14 @@ class Attack:
 
         An attack that is named is then refused before anything runs; a suite leaves it out and says so.
         """
+        return None
+
+    def misfit(self, setting: AttackSetting) -> str | None:
+        """Return why this variant cannot run in ``setting``; None where it can, as unless overridden.
+
+        Variants that cannot are left out; an attack without any that can is refused before anything runs.
+        """
+        del setting
         return None
 
     def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
@@ -205,6 +226,24 @@ class Attack:
 
     def after_step(self, model: LGM, step: int) -> None:
         """Do what follows an optimizer step (averaging, validation); ``step`` is 1 after the first."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a killed attack can go on from a checkpoint instead of starting over.
+
+        What ``edit`` and ``prepare`` keep on the attack comes back by itself, as both are called again. An attack that
+        keeps more from step to step (``after_step``) has to hand it over (``memory`` and ``recall``).
+        """
+        kind = type(self)
+        return kind.after_step is Attack.after_step or kind.memory is not Attack.memory
+
+    def memory(self) -> dict[str, torch.Tensor]:
+        """Return what was gathered since ``prepare``, by name, for a checkpoint; nothing, unless overridden."""
+        return {}
+
+    def recall(self, memory: dict[str, torch.Tensor]) -> None:
+        """Take back what ``memory`` returned; called after ``prepare``, before the weights are put back."""
+        del memory
 
     def stopped(self) -> bool:
         """Return whether the attacker stops before the budget is spent; asked after every step."""

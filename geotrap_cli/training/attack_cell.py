@@ -25,6 +25,8 @@ from geotrap_cli.progress import StepProgress
 from geotrap_cli.tensor_files import write_tensors
 from geotrap_cli.training.attack_context import attack_context, attack_loss, open_attack_data
 from geotrap_cli.training.attack_objective import AttackObjective, PhasePlan
+from geotrap_cli.training.cell_checkpoint import CellCheckpoint, CellProgress
+from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.health import HealthRecorder
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.workbench import Workbench
@@ -46,6 +48,7 @@ class CellRunner:
         scorer: LPIPS, where it can be computed.
         references: What the undefended weights make of each measured object, see `reference_clouds`.
         log: Takes lines for the metrics of the run.
+        checkpoint: Where the cell stands and goes on from; None, or an attack that is not resumable: it begins anew.
     """
 
     bench: Workbench
@@ -57,6 +60,7 @@ class CellRunner:
     scorer: LpipsTerm | None = None
     references: Mapping[str, Points] | None = None
     log: Callable[[dict[str, Any]], None] = lambda _: None
+    checkpoint: CellCheckpoint | None = None
     health: HealthRecorder = field(default_factory=HealthRecorder)
     evaluations: list[CellEvaluation] = field(default_factory=list)
     pictures: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -65,6 +69,9 @@ class CellRunner:
     def __post_init__(self) -> None:
         self.attack = copy.deepcopy(self.attack)
         self.plan = PhasePlan(self.attack.phases(self.bench.profile.attack.steps))
+        self._began = time.perf_counter()
+        if not self.attack.resumable:
+            self.checkpoint = None
 
     @property
     def name(self) -> str:
@@ -74,17 +81,21 @@ class CellRunner:
     def run(self, console: Console, quiet: bool) -> Cell:
         """Run the attack and return what was measured; a diverged attack ends early and says so in its health."""
         seed = self.bench.profile.attack.seed
-        began = time.perf_counter()
-        # The released weights as they are, before the attack lays a hand on them.
-        self._measure(0)
+        self._began = time.perf_counter()
+        earlier = self._read_checkpoint()
+        if earlier is None:
+            # The released weights as they are, before the attack lays a hand on them.
+            self._measure(0)
         data, loss = open_attack_data(self.bench, self.attack), attack_loss(self.bench, self.attack)
         # The same draw for both subjects, so that edits and adapters start from the same numbers.
         torch.manual_seed(seed)
         self.attack.edit(self.model, attack_context(self.bench, data, self.plan.steps, loss))
         torch.manual_seed(seed)
-        parameters = list(self.attack.prepare(self.model).values())
+        trained = self.attack.prepare(self.model)
+        if earlier is not None:
+            self._recall(earlier)
         objective = AttackObjective(self.bench, self.model, self.attack, self.plan, data, loss, self.health)
-        diverged = not self._optimise(objective, parameters, console, quiet)
+        diverged = not self._optimise(objective, trained, console, quiet)
         health, (first, last) = self.health.report(), self.health.edges()
         return Cell(
             method=self.method,
@@ -93,31 +104,61 @@ class CellRunner:
             seed=seed,
             evaluations=self.evaluations,
             health=replace(health, nonfinite=1) if diverged else health,
-            seconds=time.perf_counter() - began,
-            trainable_parameters=sum(parameter.numel() for parameter in parameters),
+            seconds=time.perf_counter() - self._began,
+            trainable_parameters=sum(parameter.numel() for parameter in trained.values()),
             first_loss=first,
             last_loss=last,
             family=self.family,
         )
 
     def _optimise(
-        self, objective: AttackObjective, parameters: list[torch.nn.Parameter], console: Console, quiet: bool
+        self, objective: AttackObjective, trained: Mapping[str, torch.nn.Parameter], console: Console, quiet: bool
     ) -> bool:
         """Take the steps and the last measurement; return whether all numbers stayed finite."""
-        attack, steps = self.attack, self.plan.steps
+        attack, steps, parameters = self.attack, self.plan.steps, list(trained.values())
+        optimizer, checkpoint = attack.optimizer(parameters), self.checkpoint
+        every = None if checkpoint is None else checkpoint.every
         grid = evaluation_steps(steps, self.bench.profile.attack.evaluations)
         self.model.train()
         try:
             with StepProgress(console, f"attack {self.name}", steps, SHOWN, 20, quiet) as progress:
                 hooks = self._hooks(parameters, progress)
-                settings = LoopSettings(steps, attack.config.clip_norm, evaluate_at=grid - {steps})
-                optimise(objective, parameters, attack.optimizer(parameters), attack.schedule(steps), settings, hooks)
+                settings = LoopSettings(steps, attack.config.clip_norm, every, grid - {steps})
+                checkpointer = self._checkpointer(trained, optimizer)
+                optimise(objective, parameters, optimizer, attack.schedule(steps), settings, hooks, checkpointer)
             attack.finish(self.model)
             self._measure_rest(grid)
         except NonFiniteError as error:
             console.print(f"attack {self.name} diverged: {error.message}", highlight=False)
             return False
         return True
+
+    def _checkpointer(
+        self, trained: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> Checkpointer | None:
+        if self.checkpoint is None:
+            return None
+        return Checkpointer(self.checkpoint.folder, trained, optimizer, write_more=self._write_checkpoint)
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        assert self.checkpoint is not None
+        seconds = time.perf_counter() - self._began
+        progress = CellProgress(self.evaluations, self.health.state(), seconds, self.pictures, self.truth)
+        self.checkpoint.write(folder, replace(progress, memory=self.attack.memory()))
+
+    def _read_checkpoint(self) -> CellProgress | None:
+        """Take up what the cell had measured, where it was killed midway."""
+        found = None if self.checkpoint is None else self.checkpoint.read()
+        if found is not None:
+            self.evaluations, self.pictures, self.truth = found.evaluations, found.pictures, found.truth
+            self.health.restore(found.health)
+            self._began -= found.seconds
+        return found
+
+    def _recall(self, earlier: CellProgress) -> None:
+        self.attack.recall(earlier.memory)
+        if earlier.random_state is not None:
+            torch.set_rng_state(earlier.random_state)
 
     def _hooks(self, parameters: list[torch.nn.Parameter], progress: StepProgress) -> LoopHooks:
         every = self.bench.profile.train.log_every
@@ -156,7 +197,7 @@ class CellRunner:
         geometry = GeometryRecorder()
         observe = geometry.see if ends else None
         target = self._evaluate(bench.splits.eval_target, keep=KEPT_OBJECTS if ends else 0, observe=observe)
-        source = self._evaluate(bench.splits.source_eval) if ends else None
+        source = self._evaluate(bench.splits.source_eval) if ends and bench.splits.source_eval else None
         scores = (target.scores, source.scores if source else None)
         self.evaluations.append(CellEvaluation(step, *scores, geometry.report()))
         for name, kept in target.renders.items():

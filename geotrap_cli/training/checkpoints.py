@@ -27,12 +27,14 @@ class Checkpointer:
         tensors: Everything that training changes, by name (parameters, moving averages).
         optimizer: Its state travels along.
         write_model: Writes the model itself into the checkpoint folder, in the form in which it is released.
+        write_more: Writes further files into the checkpoint folder.
     """
 
     folder: Path
     tensors: Mapping[str, torch.Tensor]
     optimizer: torch.optim.Optimizer
     write_model: Callable[[Path], None] | None = None
+    write_more: Callable[[Path], None] | None = None
 
     def save(self, step: int) -> None:
         """Replace the checkpoint by the present state after ``step`` finished steps.
@@ -52,6 +54,8 @@ class Checkpointer:
             temporary.mkdir(parents=True)
             if self.write_model is not None:
                 self.write_model(temporary / "model")
+            if self.write_more is not None:
+                self.write_more(temporary)
             write_tensors(temporary / PARAMETERS, self.tensors)
             save_optimizer(self.optimizer, temporary)
             (temporary / STATE).write_text(json.dumps({"step": step}))

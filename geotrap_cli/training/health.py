@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -22,6 +22,15 @@ class HealthRecorder:
         self._losses: list[float] = []
         self._zero_shares: list[float] = []
         self._saturated: list[float] = []
+
+    def state(self) -> dict[str, list[float]]:
+        """Return what was seen so far, for a checkpoint."""
+        return {"losses": self._losses, "zero_shares": self._zero_shares, "saturated": self._saturated}
+
+    def restore(self, state: Mapping[str, list[float]]) -> None:
+        """Go on from what ``state`` returned."""
+        self._losses, self._zero_shares = list(state["losses"]), list(state["zero_shares"])
+        self._saturated = list(state["saturated"])
 
     def see_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
         """Take in the gradients of one step, before clipping; a missing gradient counts as zero."""

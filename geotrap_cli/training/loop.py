@@ -99,8 +99,10 @@ def optimise(
         KeyboardInterrupt: The user interrupted; a checkpoint was written first.
     """
     start = checkpointer.restore() if checkpointer is not None else 0
+    # Killed after the last step it meant to take, a run must not take another one.
+    steps = range(start, start if start and hooks.should_stop(start) else settings.steps)
     with InterruptGuard() as guard, _telling_what_is_kept(checkpointer):
-        for step in range(start, settings.steps):
+        for step in steps:
             hooks.on_step(step + 1, _one_step(objective, parameters, optimizer, schedule(step), settings, hooks, step))
             done = step + 1
             if done in settings.evaluate_at:

@@ -12,7 +12,7 @@ from torch import nn
 
 from geotrap_attacks.full import FullAttack, FullConfig
 from geotrap_attacks.lora import LoraAttack, LoraConfig
-from geotrap_cli.attacks import Attack, AttackContext, LossTerms, Phase, ReconstructionTerms
+from geotrap_cli.attacks import Attack, AttackContext, AttackSetting, LossTerms, Phase, ReconstructionTerms
 
 if TYPE_CHECKING:
     from geotrap_cli.data.views import ViewBatch
@@ -40,6 +40,10 @@ class WrappedAttack(Attack):
     def missing(self) -> str | None:
         """As ``inner``; see :class:`Attack` for this method and those below."""
         return self.inner.missing()
+
+    def misfit(self, setting: AttackSetting) -> str | None:
+        """As ``inner``."""
+        return self.inner.misfit(setting)
 
     def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
         """As ``inner``."""
@@ -78,6 +82,19 @@ class WrappedAttack(Attack):
     def after_step(self, model: LGM, step: int) -> None:
         """As ``inner``."""
         self.inner.after_step(model, step)
+
+    @property
+    def resumable(self) -> bool:
+        """As ``inner``; a subclass that keeps more from step to step adds it to ``memory``."""
+        return self.inner.resumable
+
+    def memory(self) -> dict[str, torch.Tensor]:
+        """As ``inner``."""
+        return self.inner.memory()
+
+    def recall(self, memory: dict[str, torch.Tensor]) -> None:
+        """As ``inner``."""
+        self.inner.recall(memory)
 
     def stopped(self) -> bool:
         """As ``inner``."""

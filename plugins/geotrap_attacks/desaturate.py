@@ -122,6 +122,14 @@ class DesaturateAttack(Attack):
         del model
         self._done = step
 
+    def memory(self) -> dict[str, torch.Tensor]:
+        """The steps taken."""
+        return {"done": torch.tensor(self._done)}
+
+    def recall(self, memory: dict[str, torch.Tensor]) -> None:
+        """Go on fading where it ended."""
+        self._done = int(memory["done"])
+
 
 @torch.no_grad()
 def opacity_shift(model: LGM, context: AttackContext, level: float) -> float:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from geotrap_attacks._surgery import add_relative_noise
 from geotrap_attacks._sweep import Distinct, chosen, expand, refuse_idle, require_some
-from geotrap_cli.attacks import Attack, AttackConfig, Phase
+from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting, Phase
 from geotrap_cli.errors import UsageError
 from geotrap_cli.training.schedules import ScheduleFactor
 
@@ -56,6 +56,11 @@ class KickSettleAttack(Attack):
     def variants(self) -> dict[str, Attack]:
         """One cell for each kick."""
         return expand(self, factors="rate-{:g}".format, displacements="random-{:g}".format)
+
+    def misfit(self, setting: AttackSetting) -> str | None:
+        """A kick by learning rate has to leave steps to settle."""
+        kick = self._kick_steps()
+        return f"kick_steps is {kick} of {setting.steps} steps" if kick >= setting.steps else None
 
     def phases(self, steps: int) -> tuple[Phase, ...]:
         """A kick by learning rate is a phase of its own.

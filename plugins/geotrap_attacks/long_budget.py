@@ -14,6 +14,9 @@ from geotrap_attacks._sweep import Distinct
 from geotrap_attacks._wrapped import Method, WrappedAttack, base_attack
 from geotrap_cli.attacks import Attack, AttackContext, Phase, ScheduleConfig
 
+VALIDATION, BEST = "validation", "best."
+"""Names in the memory: best loss, its step and how often nothing improved since; prefix of the best weights."""
+
 if TYPE_CHECKING:
     from geotrap_cli.models.lgm.model import LGM
 
@@ -73,6 +76,20 @@ class EarlyStopped(WrappedAttack):
         if loss < self.best_loss:
             self.best_loss, self.best_step, self._unimproved = loss, step, 0
             self._best = {name: value.detach().clone() for name, value in self._trained.items()}
+
+    def memory(self) -> dict[str, torch.Tensor]:
+        """The best weights so far, and what validation said."""
+        numbers = torch.tensor([self.best_loss, self.best_step, self._unimproved], dtype=torch.float64)
+        best = {f"{BEST}{name}": value for name, value in self._best.items()}
+        return {**super().memory(), VALIDATION: numbers, **best}
+
+    def recall(self, memory: dict[str, torch.Tensor]) -> None:
+        """Go on validating where it ended."""
+        super().recall(memory)
+        self.best_loss, step, unimproved = memory[VALIDATION].tolist()
+        self.best_step, self._unimproved = int(step), int(unimproved)
+        best = {name.removeprefix(BEST): value for name, value in memory.items() if name.startswith(BEST)}
+        self._best = {name: value.to(self._trained[name].device) for name, value in best.items()}
 
     def stopped(self) -> bool:
         """Return whether validation has stopped to improve."""

@@ -26,6 +26,9 @@ SOUP_START = 0.5
 """Share of the attack after which checkpoints go into the soup."""
 SOUP_SIZE = 8
 
+COOKED = "cooked"
+"""Name of the number of checkpoints in the soup, in the memory beside the weights."""
+
 Weights = Mapping[str, Tensor]
 
 
@@ -107,6 +110,23 @@ class MergeAttack(Attack):
             for name, parameter in model.named_parameters():
                 mean = self._soup.setdefault(name, torch.zeros_like(parameter))
                 mean += (parameter - mean) / self._cooked
+
+    def memory(self) -> dict[str, Tensor]:
+        """The average so far."""
+        _, way = chosen(self, *SWEPT)
+        if way == "ema":
+            return dict(self._average.shadow)
+        return {**self._soup, COOKED: torch.tensor(self._cooked)} if way == "soup" else {}
+
+    def recall(self, memory: dict[str, Tensor]) -> None:
+        """Go on averaging where it ended."""
+        _, way = chosen(self, *SWEPT)
+        device = next(iter(self._average.shadow.values())).device
+        known = {name: value.to(device) for name, value in memory.items() if name != COOKED}
+        if way == "ema":
+            self._average.shadow = known
+        elif way == "soup":
+            self._soup, self._cooked = known, int(memory[COOKED])
 
     @contextlib.contextmanager
     def as_released(self, model: LGM) -> Iterator[None]:

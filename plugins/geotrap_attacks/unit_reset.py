@@ -12,7 +12,7 @@ from geotrap_attacks._health_terms import health_levels
 from geotrap_attacks._public import matching_public
 from geotrap_attacks._surgery import reinitialise
 from geotrap_attacks._sweep import Distinct, expand, refuse_idle
-from geotrap_cli.attacks import Attack, AttackConfig, Sampler
+from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting, Sampler
 from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.plugins import suggestion
@@ -65,6 +65,11 @@ class UnitResetAttack(Attack):
     def variants(self) -> dict[str, Attack]:
         """One cell for each number of units, or one for the named units."""
         return {f"{self.key}-named": self} if self.config.units else expand(self, counts=str)
+
+    def misfit(self, setting: AttackSetting) -> str | None:
+        """Units that are ranked have to be there."""
+        wanted = 0 if self.config.units else self.config.counts[0]
+        return f"{wanted} of {setting.units} units" if wanted > setting.units else None
 
     def edit(self, model: LGM, context: AttackContext) -> None:
         """Reset the units.
