@@ -22,10 +22,10 @@ from geotrap_cli.evaluation.geometry import GeometryRecorder
 from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.progress import StepProgress
-from geotrap_cli.tensor_files import write_tensors
 from geotrap_cli.training.attack_context import attack_context, attack_loss, open_attack_data
 from geotrap_cli.training.attack_objective import AttackObjective, PhasePlan
 from geotrap_cli.training.cell_checkpoint import CellCheckpoint, CellProgress
+from geotrap_cli.training.cell_pictures import KEPT_OBJECTS, picture_steps, save_pictures, small_view, to_bytes
 from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.health import HealthRecorder
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
@@ -78,6 +78,10 @@ class CellRunner:
         """The cell's name, as its files carry it."""
         return f"{self.method}-{self.subject}"
 
+    @property
+    def _grid(self) -> frozenset[int]:
+        return evaluation_steps(self.plan.steps, self.bench.profile.attack.evaluations)
+
     def run(self, console: Console, quiet: bool) -> Cell:
         """Run the attack and return what was measured; a diverged attack ends early and says so in its health."""
         seed = self.bench.profile.attack.seed
@@ -118,12 +122,12 @@ class CellRunner:
         attack, steps, parameters = self.attack, self.plan.steps, list(trained.values())
         optimizer, checkpoint = attack.optimizer(parameters), self.checkpoint
         every = None if checkpoint is None else checkpoint.every
-        grid = evaluation_steps(steps, self.bench.profile.attack.evaluations)
+        grid = self._grid
         self.model.train()
         try:
             with StepProgress(console, f"attack {self.name}", steps, SHOWN, 20, quiet) as progress:
                 hooks = self._hooks(parameters, progress)
-                settings = LoopSettings(steps, attack.config.clip_norm, every, grid - {steps})
+                settings = LoopSettings(steps, attack.config.clip_norm, every, (grid | picture_steps(steps)) - {steps})
                 checkpointer = self._checkpointer(trained, optimizer)
                 optimise(objective, parameters, optimizer, attack.schedule(steps), settings, hooks, checkpointer)
             attack.finish(self.model)
@@ -181,7 +185,10 @@ class CellRunner:
 
     def _measure_on_the_way(self, step: int) -> None:
         with self.attack.as_released(self.model):
-            self._measure(step)
+            if step in self._grid:
+                self._measure(step)
+            else:
+                self._keep(step, self._evaluate(self.bench.splits.eval_target, limit=KEPT_OBJECTS))
 
     def _measure_rest(self, grid: frozenset[int]) -> None:
         """Measure what the attacker ends up with; steps that it saved by stopping early find the same weights."""
@@ -196,25 +203,30 @@ class CellRunner:
         ends = step in (0, self.plan.steps)
         geometry = GeometryRecorder()
         observe = geometry.see if ends else None
-        target = self._evaluate(bench.splits.eval_target, keep=KEPT_OBJECTS if ends else 0, observe=observe)
+        target = self._evaluate(bench.splits.eval_target, observe=observe)
         source = self._evaluate(bench.splits.source_eval) if ends and bench.splits.source_eval else None
         scores = (target.scores, source.scores if source else None)
         self.evaluations.append(CellEvaluation(step, *scores, geometry.report()))
-        for name, kept in target.renders.items():
-            self.pictures[f"{name}@{step}"] = to_bytes(kept.rgb)
+        self._keep(step, target)
+
+    def _keep(self, step: int, evaluation: Evaluation) -> None:
+        """Keep the pictures of an evaluation of target objects."""
+        whole = step in (0, self.plan.steps)
+        for name, kept in evaluation.renders.items():
+            self.pictures[f"{name}@{step}"] = to_bytes(kept.rgb if whole else small_view(kept.rgb))
             self.truth[name] = to_bytes(kept.gt_rgb)
 
-    def _evaluate(self, ids: tuple[str, ...], keep: int = 0, observe: Observer | None = None) -> Evaluation:
+    def _evaluate(self, ids: tuple[str, ...], limit: int | None = None, observe: Observer | None = None) -> Evaluation:
         bench = self.bench
         settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
-        chosen = bench.draw(ids)
+        chosen = bench.draw(ids)[:limit]
         return evaluate(
             self.model,
             bench.dataset,
             chosen,
             settings,
             device=bench.device,
-            keep_renders=keep,
+            keep_renders=KEPT_OBJECTS,
             scorer=self.scorer,
             references=self.references,
             observe=observe,
@@ -228,21 +240,6 @@ class CellRunner:
         save_pictures(self.truth, run / "renders" / "truth.safetensors")
 
 
-#: Objects whose pictures are kept for the contact sheet.
-KEPT_OBJECTS = 6
-
-
 def evaluation_steps(steps: int, count: int) -> frozenset[int]:
     """Return the numbers of steps after which an attack is evaluated: evenly spaced, the last one included."""
     return frozenset(max(1, round(steps * i / count)) for i in range(1, count + 1))
-
-
-def to_bytes(images: torch.Tensor) -> torch.Tensor:
-    """Return images with values in [0, 1] as uint8."""
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8).contiguous()
-
-
-def save_pictures(pictures: dict[str, torch.Tensor], path: Path) -> None:
-    """Write uint8 pictures by name, atomically."""
-    with atomic_path(path) as temporary:
-        write_tensors(temporary, pictures)

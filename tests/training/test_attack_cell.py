@@ -22,6 +22,7 @@ from geotrap_cli.evaluation.evaluate import HEADLINE
 from geotrap_cli.gaussians import GaussianBatch, activate
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.training.attack_cell import CellRunner
+from geotrap_cli.training.cell_pictures import picture_steps, small_view
 
 
 class Recording(Attack):
@@ -163,6 +164,34 @@ class TestOrder:
         assert dark is not None
         assert honest.saturated_share == dark.saturated_share
         assert dark.zero_gradient_share > honest.zero_gradient_share  # type: ignore[operator]
+
+
+class TestPictures:
+    def test_a_tenth_of_the_attack_is_shown_and_not_measured(self, start: Callable[..., CellRunner]) -> None:
+        runner = start(Attack(), "attack.steps=10", "attack.evaluations=2", "eval.views=2")
+        cell = run(runner)
+        assert [one.step for one in cell.evaluations] == [0, 5, 10]
+        (name,) = runner.truth
+        shapes = {step: runner.pictures[f"{name}@{step}"].shape for step in (0, 1, 5, 10)}
+        assert len(runner.pictures) == len(shapes)
+        # All views at both ends, the first one along the way.
+        assert {step: shape[0] for step, shape in shapes.items()} == {0: 2, 1: 1, 5: 1, 10: 2}
+        assert not torch.equal(runner.pictures[f"{name}@1"], runner.pictures[f"{name}@0"][:1])
+
+    def test_showing_changes_nothing_that_is_measured(
+        self, start: Callable[..., CellRunner], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        overrides = ("attack.steps=10", "attack.evaluations=1")
+        shown = quality(run(start(base_attack("lora"), *overrides)))
+        monkeypatch.setattr("geotrap_cli.training.attack_cell.picture_steps", lambda _: frozenset())
+        assert quality(run(start(base_attack("lora"), *overrides))) == shown
+
+    def test_pictures_along_the_way_are_small(self) -> None:
+        small = small_view(torch.rand(3, 512, 256, 3))
+        assert small.shape == (1, 128, 64, 3)
+        assert torch.equal(small_view(torch.ones(2, 16, 16, 3)), torch.ones(1, 16, 16, 3))
+        assert small_view(torch.full((1, 300, 300, 3), 0.25)).allclose(torch.tensor(0.25))
+        assert (picture_steps(9), picture_steps(240)) == (frozenset(), {24})
 
 
 class TestPairing:
