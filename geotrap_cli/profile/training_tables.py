@@ -27,7 +27,7 @@ class TrainTable(Table):
         default=(0.9, 0.95), description="AdamW's decay rates of the first and second moment."
     )
     schedule: Literal["constant", "cosine", "linear", "one_cycle", "wsd"] = Field(
-        default="constant", description="Course of the learning rate after the warm-up."
+        default="cosine", description="Course of the learning rate after the warm-up."
     )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
         default=10, description="Steps over which the learning rate rises from zero (optimizer steps)."
@@ -43,7 +43,7 @@ class TrainTable(Table):
     )
     checkpoint_every: Count = Field(default=50, description="Interval of checkpoints (optimizer steps).")
     seed: Seed = Field(default=0, description="Seed of batches and of every random choice in the training.")
-    trap_weight: NonNegative = Field(default=20.0, description="Weight of the aggregated traps in the total loss.")
+    trap_weight: NonNegative = Field(default=10.0, description="Weight of the aggregated traps in the total loss.")
     log_every: Count = Field(default=10, description="Interval of lines in metrics.jsonl (optimizer steps).")
 
 
