@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
-from geotrap_cli.plugins import build_plugin, plugin_keys
-
-if TYPE_CHECKING:
-    from geotrap_cli.profile.schema import Profile
+from geotrap_cli.plugins import plugin_keys
 
 QUICK: Final = (
     "lora",
@@ -52,8 +49,3 @@ SUITES: Final[dict[str, Callable[[], tuple[str, ...]]]] = {
 }
 """The attacks of each suite; ``full`` has every registered one, those of other packages included."""
 
-
-def lacking(keys: Sequence[str], profile: Profile) -> dict[str, str]:
-    """Return those attacks of ``keys`` that cannot run as ``profile`` stands, with the option that each lacks."""
-    found = {key: build_plugin("geotrap.attacks", key, profile.attack.options(key)).missing() for key in keys}
-    return {key: option for key, option in found.items() if option}

@@ -53,6 +53,7 @@ steps = 4
 batch_size = 2
 supervised_views = 2
 evaluations = 2
+controls = []
 [eval]
 objects = 3
 views = 2

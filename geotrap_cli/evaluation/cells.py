@@ -23,10 +23,16 @@ from geotrap_cli.evaluation.validity import AttackHealth
 
 UNDEFENDED, DEFENDED = "undefended", "defended"
 SUBJECTS = (UNDEFENDED, DEFENDED)
-SCRATCH = "scratch"
+SCRATCH, DISTILL, NOISE = REFERENCES = ("scratch", "distill", "noise")
+"""Weights to compare with: random ones, the undefended ones distilled without any trap, and the undefended ones with as
+much noise in each unit as the defense moved it."""
 BENIGN = {UNDEFENDED: "benign_undefended", DEFENDED: "benign_defended"}
-CONTROLS = (SCRATCH, *BENIGN.values())
-"""What a pair may be accompanied by: the same attack on random weights, and the same fine-tuning on benign objects."""
+CONTROLS = (*REFERENCES, *BENIGN.values())
+"""What a pair may be accompanied by: the attack on reference weights, and the same fine-tuning on benign objects."""
+TRIALS = {UNDEFENDED: "trial_undefended", DEFENDED: "trial_defended"}
+"""Trials of a search for the best setting of an attack, measured on the attacker's own held-out objects."""
+ORIGINS = {name: subject for kinds in (BENIGN, TRIALS) for subject, name in kinds.items()}
+"""Whose weights the benign controls and the trials attack."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class Cell:
 
     Attributes:
         method: Name of the attack's variant: its key, or ``<key>-<variant>`` for one of a sweep.
-        subject: ``undefended`` or ``defended``; in a control ``scratch``, or ``benign_...`` with benign objects in the
-            place of target objects.
+        subject: ``undefended`` or ``defended``; in a control the name of the reference weights, or ``benign_...`` with
+            benign objects in the place of target objects; ``trial_...`` with the attacker's own held-out objects.
         steps: Budget, optimizer steps; an attack that diverged has its last evaluation before that.
         seed: Seed of the attacker's batches.
         evaluations: Scores along the way, in the order of the steps.
@@ -138,7 +144,8 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _misplaced(cell: Cell, path: Path) -> str | None:
-    if path.name != f"{cell.method}-{cell.subject}.json" or cell.subject not in (*SUBJECTS, *CONTROLS):
+    known = (*SUBJECTS, *CONTROLS, *TRIALS.values())
+    if path.name != f"{cell.method}-{cell.subject}.json" or cell.subject not in known:
         return f"it holds the attack {cell.method!r} on {cell.subject!r} weights"
     return None
 

@@ -41,6 +41,7 @@ class StoredCell:
         profile: The resolved profile of the run, TOML.
         profile_name: Its short name.
         cell: The measurements.
+        defended: Content hash of the defended weights of the run; empty in old runs.
     """
 
     key: str
@@ -53,6 +54,7 @@ class StoredCell:
     profile: str
     profile_name: str
     cell: Cell
+    defended: str = ""
 
 
 def content_key(inputs: Mapping[str, Any]) -> str:

@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from geotrap_cli.profile.base import Count, Fraction, Names, NonNegative, Seed, Table
+from geotrap_cli.profile.base import Count, Fraction, Names, NonNegative, Positive, Seed, Table, split_names
+
+Control = Literal["scratch", "distill", "noise", "benign"]
+Schedule = Literal["constant", "linear", "cosine", "wsd", "one_cycle"]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("a value is named twice")
+    return values
+
+
+def _ascending(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] >= values[1]:
+        raise ValueError(f"expects two ascending values, got {values[0]} and {values[1]}")
+    return values
+
+
+class TuneTable(Table):
+    """``[attack.tune]``: where ``geotrap attack --tune N`` searches for the best setting of an attack."""
+
+    trials: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=0, description="Settings tried on each set of weights, as --tune sets it; 0: none (trials)."
+    )
+    lr: Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_ascending)] = Field(
+        default=(1e-5, 1e-2), description="Least and largest peak learning rate, searched on a logarithmic scale."
+    )
+    schedules: Annotated[
+        tuple[Schedule, ...], Field(strict=False), BeforeValidator(split_names), AfterValidator(_distinct)
+    ] = Field(
+        default=("constant", "cosine", "one_cycle"), min_length=1, description="Learning-rate schedules to choose from."
+    )
+    fractions: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(_distinct)] = Field(
+        default=(0.25, 0.5, 1.0), min_length=1, description="Lengths to choose from, as shares of attack.steps."
+    )
 
 
 class AttackTable(Table):
@@ -26,6 +61,17 @@ class AttackTable(Table):
     methods: Names = Field(
         default=("lora",), min_length=1, description="Attacks to run: keys of the group geotrap.attacks."
     )
+    controls: Annotated[
+        tuple[Control, ...], Field(strict=False), BeforeValidator(split_names), AfterValidator(_distinct)
+    ] = Field(
+        default=("scratch",),
+        description="What each attack is also run on: scratch (random weights), distill (the defense without traps), "
+        "noise (as far from the undefended weights as the defense), benign (both weights, on benign objects).",
+    )
+    checkpoint_every: Count = Field(
+        default=50, description="Interval of the checkpoints that a killed attack goes on from (optimizer steps)."
+    )
+    tune: TuneTable = Field(default=TuneTable(), description="The search for the best setting of an attack.")
 
     def options(self, key: str) -> dict[str, Any]:
         """The settings of the attack ``key``: the fields of its own ``Config``; empty when it is not configured."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from geotrap_cli.profile.attack_tables import AttackTable, EvalTable
+from geotrap_cli.profile.attack_tables import AttackTable, EvalTable, TuneTable
 from geotrap_cli.profile.base import Table
 from geotrap_cli.profile.defense_tables import (
     AggregationTable,
@@ -37,6 +37,7 @@ __all__ = [
     "RobustTable",
     "TrainTable",
     "TrapTable",
+    "TuneTable",
     "UnrolledTable",
     "flatten",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from geotrap_cli.evaluation.bootstrap import Interval, Resampling, paired_comparison
-from geotrap_cli.evaluation.cells import SUBJECTS
+from geotrap_cli.evaluation.cells import DISTILL, NOISE, SUBJECTS
 from geotrap_cli.evaluation.evaluate import FLOOR, HEADLINE
 from geotrap_cli.evaluation.recovery import Censored
 from geotrap_cli.evaluation.validity import Verdict
@@ -17,9 +17,11 @@ from geotrap_cli.reports.judgement import JudgedAttack, judge_attacks, suite_ver
 from geotrap_cli.reports.pairing import SPLITS, Split, metric_values
 from geotrap_cli.reports.quality import nan_last
 from geotrap_cli.reports.quantities import Quantity, quantities
+from geotrap_cli.reports.references import MEANING, ReferenceResult, reference_results
 from geotrap_cli.reports.scale import Scale
 from geotrap_cli.reports.seeds import SeedSeries, Trial, search_curve, seed_series
 from geotrap_cli.reports.tables import ComparisonRow, Record
+from geotrap_cli.reports.tuning_curves import TuningCurve, read_tuning
 
 METRICS = (HEADLINE, "psnr", "ssim")
 """The metrics that come first, the one that verdicts are about before all others."""
@@ -38,8 +40,10 @@ class Comparison:
         numbers: What it all comes down to, by name.
         series: Attacks that were run with several seeds.
         search: The best recovery against the number of trials.
+        controls: The worst case on the defended weights and on those that they are compared with.
         costs: What each side of each attack cost, by the attack's label and the subject.
         audit: What the defense did to the generator, and the attacks to its geometry.
+        tuning: The searches for the best setting of an attack.
         not_tested: What the verdict does not cover.
     """
 
@@ -51,6 +55,8 @@ class Comparison:
     numbers: dict[str, Quantity]
     series: list[SeedSeries]
     search: list[Trial]
+    controls: list[ReferenceResult]
+    tuning: list[TuningCurve]
     costs: dict[str, dict[str, AttackCost]]
     audit: AuditReport
     not_tested: list[str]
@@ -97,6 +103,8 @@ def compare_attacks(selection: Selection, resampling: Resampling) -> Comparison:
         numbers=quantities(attacks, rows, scale, defense_cost(selection.train_run)),
         series=seed_series(attacks),
         search=search_curve(attacks, [by_pair[id(pair)] for pair in selection.in_order_of_trial]),
+        controls=reference_results(attacks),
+        tuning=read_tuning(selection.runs),
         costs={attack.label: _costs(attack, limits.recover_threshold) for attack in attacks},
         audit=audit_report(selection, attacks),
         not_tested=list(_not_tested(verdict, selection)),
@@ -137,6 +145,9 @@ def _not_tested(verdict: Verdict, selection: Selection) -> Iterator[str]:
     yield from verdict.not_tested
     if not any(pair.benign for pair in selection.pairs):
         yield "fine-tuning on benign objects (control)"
+    for control in (DISTILL, NOISE):
+        if not any(control in pair.controls for pair in selection.pairs):
+            yield f"{MEANING[control]} (control)"
     seeds = sorted({pair.defended.seed for pair in selection.pairs})
     yield f"seeds other than {', '.join(map(str, seeds))}"
     yield f"budgets beyond {max(pair.defended.steps for pair in selection.pairs)} steps"

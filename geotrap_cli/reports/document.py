@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from geotrap_cli.evaluation.cells import SCRATCH, SUBJECTS, UNDEFENDED
+from geotrap_cli.evaluation.cells import SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.recovery import Censored
 from geotrap_cli.evaluation.validity import Verdict
 from geotrap_cli.reports.comparison import Comparison
@@ -17,8 +17,6 @@ from geotrap_cli.reports.statistics import Recovered
 
 VERSION = 1
 """Grows when a field changes its meaning or goes."""
-
-_SLOW_DOWN = {UNDEFENDED: "slow_down", SCRATCH: "slow_down_scratch"}
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:
@@ -43,6 +41,8 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
             "attacks": [_attack_fields(comparison, attack) for attack in comparison.attacks],
             "seeds": comparison.series,
             "search": comparison.search,
+            "controls": comparison.controls,
+            "tuning": comparison.tuning,
             "trap_audit": comparison.audit.payload(),
             "rows": comparison.records(),
         }
@@ -104,9 +104,13 @@ def _count_fields(count: Recovered) -> dict[str, Any]:
     return {
         "threshold": count.threshold,
         **{subject: steps.value for subject, steps in count.counts.items()},
-        **{_SLOW_DOWN[reference]: ratio.value for reference, ratio in count.slow_down.items()},
+        **{_slow_down(reference): ratio.value for reference, ratio in count.slow_down.items()},
         "intervals": {"steps": count.counts, "slow_down": count.slow_down},
     }
+
+
+def _slow_down(reference: str) -> str:
+    return "slow_down" if reference == UNDEFENDED else f"slow_down_{reference}"
 
 
 def _subject_fields(attack: JudgedAttack, subject: str) -> dict[str, Any]:

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.evaluation.cells import BENIGN, CONTROLS, DEFENDED, SCRATCH, UNDEFENDED, Cell, has_cell, read_cell
+from geotrap_cli.evaluation.cells import (
+    BENIGN,
+    CONTROLS,
+    DEFENDED,
+    REFERENCES,
+    SCRATCH,
+    UNDEFENDED,
+    Cell,
+    has_cell,
+    read_cell,
+)
 from geotrap_cli.evaluation.evaluate import FLOOR, HEADLINE, ObjectScore
 
 CELLS = "cells"
@@ -130,7 +140,7 @@ def make_pair(cells: Mapping[str, Cell], run: Path) -> AttackPair:
     """
     controls = {name: cell for name, cell in cells.items() if name in CONTROLS}
     pair = AttackPair(cells[UNDEFENDED], cells[DEFENDED], run, controls)
-    problem = _budget_problem(pair) or _objects_problem(pair) or _scratch_problem(pair)
+    problem = _budget_problem(pair) or _objects_problem(pair) or _reference_problem(pair)
     if problem is None and pair.benign is not None:
         problem = _budget_problem(pair.benign) or _objects_problem(pair.benign)
     if problem:
@@ -145,13 +155,14 @@ def comparable(first: AttackPair, second: AttackPair) -> bool:
     return _difference(scores[0], scores[1], all_metrics=False) is None
 
 
-def _scratch_problem(pair: AttackPair) -> str | None:
-    """Return how the scratch control differs; the curve of one side may be shorter than that of another."""
-    if pair.scratch is None:
-        return None
-    theirs = pair.scores(SCRATCH, "target", pair.own_steps(SCRATCH)[0]) or []
-    problem = _difference(pair.scores(UNDEFENDED, "target", 0) or [], theirs)
-    return None if problem is None else f"{SCRATCH}: {problem}"
+def _reference_problem(pair: AttackPair) -> str | None:
+    """Return how a control on reference weights differs; the curve of one side may be shorter than that of another."""
+    for name in (name for name in REFERENCES if name in pair.controls):
+        theirs = pair.scores(name, "target", pair.own_steps(name)[0]) or []
+        problem = _difference(pair.scores(UNDEFENDED, "target", 0) or [], theirs)
+        if problem is not None:
+            return f"{name}: {problem}"
+    return None
 
 
 def _budget_problem(pair: AttackPair) -> str | None:

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from geotrap_cli.evaluation.bootstrap import Interval
-from geotrap_cli.evaluation.cells import BENIGN, DEFENDED, SCRATCH, SUBJECTS, UNDEFENDED
+from geotrap_cli.evaluation.cells import BENIGN, DEFENDED, REFERENCES, SCRATCH, SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.curves import CountInterval
 from geotrap_cli.evaluation.evaluate import HEADLINE
 from geotrap_cli.evaluation.recovery import Censored, Count
 from geotrap_cli.reports.costs import DefenseCost
 from geotrap_cli.reports.judgement import JudgedAttack
 from geotrap_cli.reports.pairing import Split
+from geotrap_cli.reports.references import MEANING, peak_recovery
 from geotrap_cli.reports.scale import Scale
 from geotrap_cli.reports.tables import ComparisonRow
 
@@ -82,6 +83,9 @@ def _of_attack(attack: JudgedAttack, rows: Sequence[ComparisonRow]) -> Iterator[
             name = f"sgr_{part}" if metric == "ssim" else f"sgr_{part}_{metric.replace(' ', '')}"
             yield _number(name, "ratio", getattr(gap, part), both, "the attack was evaluated once")
     yield from _counts(attack, both)
+    for name in REFERENCES:
+        found = peak_recovery(attack, name)
+        yield _number(f"recovery_{name}", "ratio", found, (attack.pair.file(name), *both), f"{MEANING[name]}: not run")
     benign = tuple(attack.pair.file(name) for name in BENIGN.values())
     yield _number("benign_trainability", "ratio", numbers.benign, benign, _NO_BENIGN)
     yield _metric_change("source_change_after_db", "source", HEADLINE, attack, rows, attack.pair.steps[-1])
@@ -123,6 +127,8 @@ def _overall(
     for name, (called, largest) in _WORST.items():
         yield _extreme(called, each(name), largest)
     yield _mean("mean_recovery", each("recovery"))
+    for name in REFERENCES:
+        yield _extreme(f"worst_recovery_{name}", each(f"recovery_{name}"), largest=True)
     for share in (f"{100 * count.threshold:g}" for count in worst.statistics.counts):
         for name in (f"slow_down_{share}", f"slow_down_{share}_{SCRATCH}"):
             yield _extreme(f"worst_{name}", each(name), largest=False)

@@ -11,6 +11,7 @@ from rich.text import Text
 from geotrap_cli.evaluation.evaluate import HEADLINE
 from geotrap_cli.reports.attack_tables import before_and_after, detail_tables
 from geotrap_cli.reports.comparison import Comparison
+from geotrap_cli.reports.control_tables import control_table
 from geotrap_cli.reports.gates import GateResult
 from geotrap_cli.reports.suite_tables import (
     key_numbers,
@@ -20,6 +21,7 @@ from geotrap_cli.reports.suite_tables import (
     search_line,
     seeds_table,
 )
+from geotrap_cli.reports.tuning_curves import tuning_table
 from geotrap_cli.reports.wording import (
     headline,
     next_command,
@@ -67,9 +69,7 @@ def print_end(
 def _main(comparison: Comparison) -> Iterator[RenderableType]:
     yield overview_table(comparison, _OVERVIEW)
     yield numbers_table(comparison, key_numbers(comparison))
-    seeds = seeds_table(comparison)
-    if seeds is not None:
-        yield seeds
+    yield from _where_run(comparison)
     yield before_and_after(comparison, comparison.worst, _SHOWN_METRICS)
     if len(comparison.attacks) > 1:
         yield Text(search_line(comparison))
@@ -78,9 +78,7 @@ def _main(comparison: Comparison) -> Iterator[RenderableType]:
 def _everything(comparison: Comparison) -> Iterator[RenderableType]:
     yield overview_table(comparison)
     yield resistance_table(comparison)
-    seeds = seeds_table(comparison)
-    if seeds is not None:
-        yield seeds
+    yield from _where_run(comparison)
     yield Text(search_line(comparison))
     yield numbers_table(comparison)
     for attack in comparison.attacks:
@@ -89,3 +87,9 @@ def _everything(comparison: Comparison) -> Iterator[RenderableType]:
         yield from detail_tables(comparison, attack)
     yield from comparison.audit.tables()
     yield from (Text(f"not measured: {missing}") for missing in comparison.audit.missing)
+
+
+def _where_run(comparison: Comparison) -> Iterator[RenderableType]:
+    """Yield the tables of what not every comparison has: several seeds, controls, searches."""
+    tables = (seeds_table(comparison), control_table(comparison.controls), tuning_table(comparison.tuning))
+    yield from (table for table in tables if table is not None)

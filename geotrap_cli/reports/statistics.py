@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geotrap_cli.evaluation.bootstrap import Interval, Resampling, group_means
-from geotrap_cli.evaluation.cells import DEFENDED, SCRATCH, SUBJECTS, UNDEFENDED
+from geotrap_cli.evaluation.cells import DEFENDED, REFERENCES, SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.curves import (
     CountInterval,
     QualityCurve,
@@ -37,7 +37,7 @@ class Recovered:
 
     Attributes:
         threshold: The share.
-        counts: Steps of ``undefended``, ``defended`` and, where that control was run, ``scratch``.
+        counts: Steps of ``undefended``, ``defended`` and the reference weights that were attacked, as ``scratch``.
         slow_down: Defended ÷ each of the others.
     """
 
@@ -95,7 +95,7 @@ class AttackStatistics:
 
 def attack_statistics(pair: AttackPair, scale: Scale, limits: EvalTable, resampling: Resampling) -> AttackStatistics:
     """Return the numbers of ``pair`` on the scale that all attacks of a comparison share."""
-    subjects = [*SUBJECTS, *([SCRATCH] if pair.scratch is not None else [])]
+    subjects = [*SUBJECTS, *(name for name in REFERENCES if name in pair.controls)]
     curves = {subject: _headline_curve(pair, subject, scale) for subject in subjects}
     recovery = {subject: _recovery(pair, subject, scale, resampling) for subject in subjects}
     return AttackStatistics(

@@ -9,7 +9,7 @@ from pathlib import Path
 import tomli
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.evaluation.cells import BENIGN, CONTROLS, DEFENDED, SUBJECTS, UNDEFENDED, Cell
+from geotrap_cli.evaluation.cells import BENIGN, CONTROLS, DEFENDED, DISTILL, NOISE, SUBJECTS, UNDEFENDED, Cell
 from geotrap_cli.evaluation.store import ResultsStore, StoredCell, merge
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.reports.attack_runs import Selection
@@ -69,8 +69,9 @@ def _trials(rows: Sequence[StoredCell], weights: dict[str, str]) -> dict[_Trial,
     belongs = {**weights, **{name: weights[subject] for subject, name in BENIGN.items()}}
     trials: dict[_Trial, dict[str, StoredCell]] = {}
     for row in rows:
+        made_for_another = row.cell.subject in (DISTILL, NOISE) and row.defended != weights[DEFENDED]
         same = row.undefended == weights[UNDEFENDED] and belongs.get(row.cell.subject, row.weights) == row.weights
-        if same and row.cell.subject in (*SUBJECTS, *CONTROLS):
+        if same and not made_for_another and row.cell.subject in (*SUBJECTS, *CONTROLS):
             trials.setdefault(_trial(row.cell), {})[row.cell.subject] = row
     return trials
 

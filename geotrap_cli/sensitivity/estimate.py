@@ -16,7 +16,8 @@ from geotrap_cli.sensitivity.plan import Plan
 from geotrap_cli.sensitivity.request import AnalysisRequest
 from geotrap_cli.sensitivity.resumed import resumed
 from geotrap_cli.training.cost import ObjectCost, count_object, measure_rate
-from geotrap_cli.training.estimate import CAVEAT, duration, meta_model, missing_weights
+from geotrap_cli.training.estimate import CAVEAT, duration, missing_weights
+from geotrap_cli.training.meta import meta_model
 from geotrap_cli.training.precision import pick_device
 
 SIDES = 2

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED, Cell, has_cell, read_cell, write_cell
-from geotrap_cli.evaluation.clouds import Points
-from geotrap_cli.evaluation.evaluate import EvaluationSettings, reference_clouds
-from geotrap_cli.evaluation.perceptual import available_lpips
-from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.loading import weights_hash
+from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS, UNDEFENDED, Cell
+from geotrap_cli.evaluation.perceptual import LpipsTerm, available_lpips
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
+from geotrap_cli.profile.schema import Profile
 from geotrap_cli.reports.tables import records_table
 from geotrap_cli.runs import RunFolder, create_or_resume, latest_run, open_run
-from geotrap_cli.training.attack_cell import CellRunner
+from geotrap_cli.training.attack_context import check_attack_data
+from geotrap_cli.training.attack_grid import AttackGrid, Site
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
+from geotrap_cli.training.attack_subjects import Subjects
 from geotrap_cli.training.cell_store import CellStore
+from geotrap_cli.training.control_distillation import distilled_weights
+from geotrap_cli.training.controls import run_controls
 from geotrap_cli.training.defense import MODEL
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.precision import pick_device
-from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
+from geotrap_cli.training.tuning import refuse_untunable, tune_attacks
+from geotrap_cli.training.workbench import Workbench, open_workbench, prepare_views
 
-CELLS = "cells"
 _ENDS = {"undefended": "began", "defended": "ended"}
 
 
@@ -62,52 +64,52 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console, 
     Raises:
         UsageError: There is no train run to attack, or the profile or data are wrong.
     """
-    profile = loaded.profile
-    device = pick_device(options.device)
+    profile, device = loaded.profile, pick_device(options.device)
     plan_attacks(profile)  # what is wrong with a plug-in shows before anything is loaded
     train_run = _train_run(options)
     if not options.quiet:
         console.print(f"attacking {train_run.path}", highlight=False, soft_wrap=True)
-    released = str(train_run.path / MODEL)
-    subjects = {UNDEFENDED: None, DEFENDED: released}
-    undefended = open_model(profile, device)
-    hashes = {
-        UNDEFENDED: weights_hash(undefended),
-        DEFENDED: weights_hash(open_model(profile, device, released)),
-    }
+    subjects = Subjects(profile, device, train_run.path / MODEL)
+    hashes = {subject: subjects.digest(subject) for subject in SUBJECTS}
     _check_pair(hashes, train_run)
+    undefended = subjects.open(UNDEFENDED)
     bench = open_workbench(profile, device, undefended)
     _check_unseen(bench, train_run)
+    planned = plan_attacks(profile, len(bench.splits.attack_target))
+    for one in planned:
+        check_attack_data(bench, one.attack)
+    refuse_untunable(planned, profile.attack.tune)
     with create_or_resume("attack", options, loaded) as run:
         run.record(train_run=str(train_run.path.resolve()))
         record_inputs(run, bench, undefended)
-        planned = plan_attacks(profile, len(bench.splits.attack_target))
+        subjects.distilled = functools.cache(lambda: distilled_weights(run, train_run, device, console, options.quiet))
         prepare_views(bench, _needed(bench, planned), console, options.quiet)
-        scorer = available_lpips(profile.loss.lpips_trunk)
-        scorer = None if scorer is None else scorer.to(device)
-        store = CellStore(run, bench, hashes, str(train_run.path.resolve()), scorer, reuse)
-        references = functools.cache(lambda: _references(bench, undefended))
-        cells = [
-            _cell(store, CellPlan(attack, subject, weights, references), console, options.quiet)
-            for attack in planned
-            for subject, weights in subjects.items()
-        ]
+        store = CellStore(run, bench, subjects.digest, str(train_run.path.resolve()), _scorer(profile, device), reuse)
+        grid = AttackGrid(store, subjects, Site(bench, subjects), console, options.quiet)
+        cells = _run_all(grid, planned)
+        methods = {cell.method: cell.key for cell in cells if cell.subject == DEFENDED}
         run.finish(
             {
                 "train_run": str(train_run.path.resolve()),
-                "methods": [attack.method for attack in planned],
-                "families": {attack.method: attack.family for attack in planned},
+                "methods": list(methods),
+                "families": methods,
                 "weights": hashes,
             }
         )
     return AttackResult(run.path, train_run.path, cells)
 
 
-def _references(bench: Workbench, undefended: LGM) -> dict[str, Points]:
-    """Return what the undefended weights make of every object that is measured."""
-    ids = [*bench.draw(bench.splits.eval_target), *bench.draw(bench.splits.source_eval)]
-    settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
-    return reference_clouds(undefended, bench.dataset, ids, settings, device=bench.device)
+def _run_all(grid: AttackGrid, planned: Sequence[PlannedAttack]) -> list[Cell]:
+    """Return the cells of all attacks: first the pairs, then what is compared with them."""
+    cells = [cell for attack in planned for cell in grid.pair(attack)]
+    tuned = tune_attacks(grid, planned)
+    cells += [cell for attack in tuned for cell in grid.pair(attack)]
+    return cells + run_controls(grid, [*planned, *tuned])
+
+
+def _scorer(profile: Profile, device: torch.device) -> LpipsTerm | None:
+    scorer = available_lpips(profile.loss.lpips_trunk)
+    return None if scorer is None else scorer.to(device)
 
 
 def _needed(bench: Workbench, planned: Sequence[PlannedAttack]) -> list[str]:
@@ -162,59 +164,6 @@ def _check_unseen(bench: Workbench, train_run: RunFolder) -> None:
     if shared:
         what = f"{len(shared)} objects of the attack were used by the defense, such as {shared[0]}"
         raise UsageError(what, "Use the same data.seed and data.target in both profiles")
-
-
-@dataclass(frozen=True)
-class CellPlan:
-    """What one cell attacks, and with what it is measured.
-
-    Attributes:
-        planned: The attack.
-        subject: ``undefended`` or ``defended``.
-        weights: A folder; None stands for the profile's own.
-        references: Gives what the undefended weights make of each measured object.
-    """
-
-    planned: PlannedAttack
-    subject: str
-    weights: str | None
-    references: Callable[[], Mapping[str, Points]]
-
-
-def _cell(store: CellStore, plan: CellPlan, console: Console, quiet: bool) -> Cell:
-    run, planned = store.run, plan.planned
-    folder = run.path / CELLS
-    if has_cell(folder, planned.method, plan.subject):
-        return read_cell(folder / f"{planned.method}-{plan.subject}.json")
-    cell = store.take(planned, plan.subject)
-    if cell is None:
-        cell = _measure(store, plan, console, quiet)
-    elif not quiet:
-        origin = store.reused[f"{planned.method}-{plan.subject}"]
-        console.print(
-            f"{planned.method} on {plan.subject} weights: taken from {origin}", highlight=False, soft_wrap=True
-        )
-    # Written last: a cell that exists is complete.
-    write_cell(folder, cell)
-    return cell
-
-
-def _measure(store: CellStore, plan: CellPlan, console: Console, quiet: bool) -> Cell:
-    bench, planned = store.bench, plan.planned
-    runner = CellRunner(
-        bench,
-        planned.method,
-        planned.family,
-        plan.subject,
-        planned.attack,
-        open_model(bench.profile, bench.device, plan.weights),
-        store.scorer,
-        plan.references(),
-        store.run.log,
-    )
-    cell = runner.run(console, quiet)
-    runner.save(store.run.path)
-    return store.keep(planned, cell)
 
 
 def _line(cell: Cell) -> dict[str, Any]:

@@ -57,6 +57,17 @@ def open_attack_data(bench: Workbench, attack: Attack) -> AttackData:
     return AttackData(samplers, held_out)
 
 
+def check_attack_data(bench: Workbench, attack: Attack) -> None:
+    """Check that there are objects for every phase of ``attack``, so that none stops a suite midway.
+
+    Raises:
+        UsageError: A phase trains on a kind of data of which there are no objects, or nothing could be held out.
+    """
+    data = open_attack_data(bench, attack)
+    for phase in attack.phases(bench.profile.attack.steps):
+        data.sampler(phase.data)
+
+
 def split_validation(
     ids: Sequence[str], groups: Mapping[str, str], seed: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -70,11 +81,31 @@ def split_validation(
     Raises:
         UsageError: There is one group only.
     """
+    what = "the attack holds out target objects to validate on"
+    return split_groups(ids, groups, seed, VALIDATION_SHARE, what, "data.target")
+
+
+def split_groups(
+    ids: Sequence[str], groups: Mapping[str, str], seed: int, share: float, what: str, key: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split objects by group into those to train on and a ``share`` of the groups, at least one, that is held out.
+
+    Args:
+        ids: The objects.
+        groups: The group of each.
+        seed: Another seed holds out others.
+        share: Share of the groups.
+        what: What they are split for, for the error.
+        key: The option of the profile that names their categories.
+
+    Raises:
+        UsageError: There are fewer than two groups.
+    """
     names = sorted({groups[id] for id in ids})
     if len(names) < 2:
-        what = "the attack holds out target objects to validate on, and the attacker has one group of them"
-        raise UsageError(what, "Name more target categories or use more objects")
-    count = max(1, round(VALIDATION_SHARE * len(names)))
+        found = "one group" if names else "none"
+        raise UsageError(f"{what}, and there is {found} of them", f"Name more categories in {key}, or use more objects")
+    count = min(len(names) - 1, max(1, round(share * len(names))))
     held = {names[index] for index in np.random.default_rng(seed).permutation(len(names))[:count]}
     return tuple(id for id in ids if groups[id] not in held), tuple(id for id in ids if groups[id] in held)
 

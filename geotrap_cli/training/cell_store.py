@@ -6,7 +6,7 @@ import functools
 import hashlib
 import inspect
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import geotrap_cli
 from geotrap_cli.atomic import atomic_path
 from geotrap_cli.attacks import Attack
-from geotrap_cli.evaluation.cells import UNDEFENDED, Cell
+from geotrap_cli.evaluation.cells import DEFENDED, DISTILL, NOISE, UNDEFENDED, Cell
 from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.evaluation.store import ResultsStore, StoredCell, content_key
 from geotrap_cli.run_folder import RunFolder
@@ -34,7 +34,7 @@ class CellStore:
     Attributes:
         run: The attack run.
         bench: Data and settings.
-        weights: Content hash of each subject's weights.
+        weights: Gives the content hash of a subject's weights.
         train_run: Folder of the run that made the defended weights.
         scorer: LPIPS, where it can be computed.
         reuse: Whether cells that are there are taken over; new ones are kept either way.
@@ -43,7 +43,7 @@ class CellStore:
 
     run: RunFolder
     bench: Workbench
-    weights: Mapping[str, str]
+    weights: Callable[[str], str]
     train_run: str
     scorer: LpipsTerm | None
     reuse: bool = True
@@ -61,7 +61,7 @@ class CellStore:
         """
         if not self.reuse:
             return None
-        found = self.store.find(content_key(self._inputs(planned, subject)))
+        found = self.store.find(self.key(planned, subject))
         if found is None:
             return None
         name = f"{planned.method}-{subject}"
@@ -80,27 +80,35 @@ class CellStore:
             StoredCell(
                 key=content_key(inputs),
                 inputs=inputs,
-                weights=self.weights[cell.subject],
-                undefended=self.weights[UNDEFENDED],
+                weights=self.weights(cell.subject),
+                undefended=self.weights(UNDEFENDED),
                 run=str(self.run.path.resolve()),
                 train_run=self.train_run,
                 created=str(manifest["created"]),
                 profile=self.run.profile_path.read_text(encoding="utf-8"),
                 profile_name=self.run.profile_name,
                 cell=cell,
+                defended=self.weights(DEFENDED),
             )
         )
         return cell
+
+    def key(self, planned: PlannedAttack, subject: str) -> str:
+        """Return the hash of everything that the scores depend on."""
+        return content_key(self._inputs(planned, subject))
 
     def settings(self, planned: PlannedAttack) -> str:
         """Return the digest of what the scores depend on besides weights, seed of the attack and code."""
         return content_key(self._settings(planned))[:16]
 
     def _inputs(self, planned: PlannedAttack, subject: str) -> dict[str, Any]:
+        # Made to be compared with one defense: taken over by another, they would be lost to the first.
+        beside = {"defended": self.weights(DEFENDED)} if subject in (DISTILL, NOISE) else {}
         return {
             "subject": subject,
-            "weights": self.weights[subject],
-            "undefended": self.weights[UNDEFENDED],
+            "weights": self.weights(subject),
+            "undefended": self.weights(UNDEFENDED),
+            **beside,
             "seed": self.bench.profile.attack.seed,
             "code": code_version(type(planned.attack)),
             **self._settings(planned),

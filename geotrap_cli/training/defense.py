@@ -81,7 +81,7 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
     model, teacher = open_model(profile, device), open_model(profile, device)
     bench = open_workbench(profile, device, model)
     trainable = select_parameters(model, *layer_choice(model, profile))
-    optimizer = _make_optimizer(profile, model, trainable)
+    optimizer = make_optimizer(profile, model, trainable)
     objective = DefenseObjective(bench, model, teacher, traps)
     with create_or_resume("train", options, loaded) as run:
         record_inputs(run, bench, teacher)
@@ -105,7 +105,8 @@ def _prepare(bench: Workbench, objective: DefenseObjective, console: Console, qu
     prepare_views(bench, [name for ids in wanted for name in ids], console, quiet)
 
 
-def _make_optimizer(profile: Profile, model: LGM, trainable: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(profile: Profile, model: LGM, trainable: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the AdamW of ``[train]`` over ``trainable``, with the learning rates of ``[layers]``."""
     train = profile.train
     groups = parameter_groups(model, trainable, train.lr, profile.layers.lr_multipliers)
     return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=True)

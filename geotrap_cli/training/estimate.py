@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from geotrap_cli.errors import GeotrapError, UsageError
+from geotrap_cli.evaluation.cells import SUBJECTS
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.models.lgm.units import unit_of
-from geotrap_cli.models.loading import find_architecture, shipped_folder
+from geotrap_cli.models.loading import shipped_folder
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.runs import folder_name, resumable_run
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
+from geotrap_cli.training.controls import control_subjects
 from geotrap_cli.training.cost import ObjectCost, count_object, measure_rate
 from geotrap_cli.training.dynamic_cost import count_dynamic
 from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
+from geotrap_cli.training.meta import meta_model
 from geotrap_cli.training.precision import pick_device, resolve_precision
 from geotrap_cli.training.robust.cost import extra_passes
+from geotrap_cli.training.tuning import is_tunable
 
 FLOAT_BYTES = 4
 #: Copies of a trained weight beside the weight itself: its gradient and the two moments of AdamW.
 TRAINED_COPIES = 3
-#: An attack run attacks the undefended and the defended weights.
-SUBJECTS = 2
 #: More units than these are summed up by block, for people.
 LISTED_UNITS = 24
 CAVEAT = (
@@ -180,11 +181,17 @@ def plan_attack(options: CommonOptions, loaded: LoadedProfile) -> Plan:
         UsageError: An attack does not fit the generator.
     """
     profile, phases = loaded.profile, []
+    tune = profile.attack.tune.trials
     for planned in plan_attacks(profile):
         model = meta_model(profile)
         trained = planned.attack.prepare(model)
         cost = count_object(model, profile.model.gradient_checkpointing)
-        phases.append(_attack_phase(planned, options, profile, model, trained, cost))
+        phase = _attack_phase(planned, options, profile, model, trained, cost)
+        # The longest trials, and the settings found on both sets of weights.
+        phases.append(phase)
+        if tune and is_tunable(planned):
+            phases.append(replace(phase, name=f"{phase.name}, trials", runs=len(SUBJECTS) * tune))
+            phases.append(replace(phase, name=f"{phase.name}, tuned", runs=len(SUBJECTS) * phase.runs))
     return _plan("attack", options, loaded, meta_model(profile), tuple(phases), cost)
 
 
@@ -203,7 +210,8 @@ def _attack_phase(
     # Source objects are measured before and after.
     flops += (evaluations + 2) * objects * cost.forward
     memory = _memory(options, profile, model, trained, attack.batch_size, cost)
-    return Phase(planned.method, SUBJECTS, _by_unit(trained), steps, evaluations, flops, memory)
+    runs = len(SUBJECTS) + len(control_subjects(attack.controls))
+    return Phase(planned.method, runs, _by_unit(trained), steps, evaluations, flops, memory)
 
 
 def _plan(
@@ -223,14 +231,6 @@ def _plan(
     rate = measure_rate(cost, device, precision)
     notes = tuple(missing_weights(loaded.profile, weights or loaded.profile.model.weights))
     return Plan(phases, _count(model.parameters()), str(device), rate, str(output), notes)
-
-
-def meta_model(profile: Profile, weights: str | None = None) -> LGM:
-    """The profile's generator without memory for its weights."""
-    table = profile.model
-    with torch.device("meta"):
-        model = LGM(**find_architecture(table.preset, weights or table.weights).asdict())
-    return model.fuse_head() if table.fuse_head else model
 
 
 def _memory(

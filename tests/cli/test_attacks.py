@@ -72,6 +72,49 @@ class TestSuite:
         assert "left out" not in done.err
         assert self.methods(library) == ADAPTIVE
 
+    def test_variants_and_attacks_that_do_not_fit_the_budget_are_named(
+        self, geotrap: Any, library: Any, trained: None
+    ) -> None:
+        done = geotrap("attack", "--suite", "adaptive", "--set", "attack.steps=10")
+        assert "kick_settle-rate-10 is left out: kick_steps is 10 of 10 steps" in done.err
+        assert "kick_settle" in self.methods(library)
+
+    def test_what_does_not_fit_at_all_leaves_the_suite(self, geotrap: Any, library: Any, trained: None) -> None:
+        short = ("--set", "attack.steps=10", "--set", "attack.kick_settle.displacements=[]")
+        done = geotrap("attack", "--suite", "adaptive", *short)
+        assert "kick_settle is left out: kick_steps is 10 of 10 steps" in done.err
+        assert "kick_settle" not in self.methods(library)
+
+    def test_the_profile_is_read_once(
+        self, geotrap: Any, library: Any, trained: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[str] = []
+        load = CommonOptions.load_profile
+        monkeypatch.setattr(CommonOptions, "load_profile", lambda *a, **k: calls.append("once") or load(*a, **k))
+        geotrap("attack", "--suite", "adaptive")
+        assert calls == ["once"]
+
+    def test_controls(self, geotrap: Any, library: Any, trained: None) -> None:
+        stated = (
+            ((), ("scratch",)),
+            (("--suite", "quick"), ("scratch",)),
+            (("--suite", "full"), ("scratch", "distill", "noise", "benign")),
+            (("--suite", "full", "--set", "attack.controls=noise"), ("noise",)),
+            (("--suite", "full", "--no-controls"), ()),
+        )
+        for arguments, expected in stated:
+            library.calls.clear()
+            geotrap("attack", *arguments)
+            _, (_, loaded, _), _ = library.only_call
+            assert loaded.profile.attack.controls == expected
+
+    def test_tune(self, geotrap: Any, library: Any, trained: None) -> None:
+        geotrap("attack", "lora", "--tune", "7")
+        _, (_, loaded, _), _ = library.only_call
+        assert loaded.profile.attack.tune.trials == 7
+        assert geotrap("attack", "--tune", "0").code == 2
+        assert geotrap("attack", "--resume", "--tune", "3").code == 2
+
     def test_full_is_everything_that_can_run(self, geotrap: Any, library: Any, trained: None) -> None:
         geotrap("attack", "--suite", "full")
         assert set(self.methods(library)) == set(plugin_keys("geotrap.attacks")) - {"teacher_outputs"}

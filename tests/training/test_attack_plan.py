@@ -9,11 +9,12 @@ import pytest
 
 from geotrap_cli.attacks import Attack, Phase
 from geotrap_cli.errors import GeotrapError, UsageError
+from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.plugins import plugin_keys
 from geotrap_cli.suites import ADAPTIVE, QUICK, SUITES
 from geotrap_cli.training import attack_plan
 from geotrap_cli.training.attack_objective import PhasePlan
-from geotrap_cli.training.attack_plan import plan_attacks
+from geotrap_cli.training.attack_plan import left_out, plan_attacks
 
 
 class Misnamed(Attack):
@@ -79,3 +80,26 @@ class TestSuites:
 
     def test_full_has_all(self) -> None:
         assert set(SUITES["full"]()) == set(plugin_keys("geotrap.attacks")) > {*QUICK, *ADAPTIVE}
+
+
+class TestMisfits:
+    def test_variants_that_do_not_fit_the_budget_are_left_out(self, load_mini: Callable[..., Any]) -> None:
+        profile = load_mini("attack.methods=kick_settle", "attack.steps=10").profile
+        assert [one.method for one in plan_attacks(profile)] == ["kick_settle-random-0.1"]
+        why = "kick_steps is 10 of 10 steps"
+        assert left_out(profile) == {"kick_settle-rate-10": why, "kick_settle-rate-100": why}
+        roomy = load_mini("attack.methods=kick_settle", "attack.steps=11").profile
+        assert left_out(roomy) == {} and len(plan_attacks(roomy)) == 3
+
+    def test_more_units_than_there_are(self, load_mini: Callable[..., Any], micro: LGM) -> None:
+        there = len(micro.units())
+        stated = f"attack.unit_reset.counts=[{there}, {there + 1}]"
+        profile = load_mini("attack.methods=unit_reset", stated).profile
+        assert [one.method for one in plan_attacks(profile)] == [f"unit_reset-{there}"]
+        assert left_out(profile) == {f"unit_reset-{there + 1}": f"{there + 1} of {there} units"}
+
+    def test_an_attack_without_any_variant_that_fits_is_refused(self, load_mini: Callable[..., Any]) -> None:
+        sets = ("attack.methods=lora,kick_settle", "attack.kick_settle.displacements=[]", "attack.steps=4")
+        with pytest.raises(UsageError, match="kick_settle cannot run: kick_steps is 10 of 4 steps"):
+            plan_attacks(load_mini(*sets).profile)
+        assert left_out(load_mini(*sets).profile) == {"kick_settle": "kick_steps is 10 of 4 steps"}

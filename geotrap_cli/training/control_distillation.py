@@ -1,0 +1,133 @@
+"""The defense without its traps: as many steps of distillation alone, to tell what the traps themselves do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from geotrap_cli.attacks import Attack
+from geotrap_cli.evaluation.store import content_key
+from geotrap_cli.gaussians import activate
+from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.loading import save_generator, weights_hash
+from geotrap_cli.profile.load import load_profile
+from geotrap_cli.profile.schema import Profile
+from geotrap_cli.progress import StepProgress
+from geotrap_cli.runs import RunFolder, list_runs
+from geotrap_cli.training.cell_store import code_version
+from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.defense import make_optimizer
+from geotrap_cli.training.layer_choice import layer_choice
+from geotrap_cli.training.layers import select_parameters
+from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
+from geotrap_cli.training.precision import autocast
+from geotrap_cli.training.retention import Retention
+from geotrap_cli.training.schedules import make_schedule
+from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
+
+DISTILLED, FACTS = Path("controls") / "distill", "distilled"
+_TABLES = {"model", "data", "train", "retain", "layers", "loss"}
+
+
+def distilled_weights(
+    run: RunFolder, train_run: RunFolder, device: torch.device, console: Console, quiet: bool
+) -> Path:
+    """Return a folder with what the defense of ``train_run`` makes of the undefended weights without its traps.
+
+    It is trained where no attack run beside ``run`` has it already; killed, it goes on from its checkpoint.
+
+    Args:
+        run: The attack run.
+        train_run: The run of the defense, whose profile, steps and undefended weights count.
+        device: Where to train.
+        console: Where progress is shown.
+        quiet: Whether it is not.
+    """
+    profile = load_profile(train_run.profile_path, env={}).profile
+    model, teacher = open_model(profile, device), open_model(profile, device)
+    bench = open_workbench(profile, device, model)
+    trained = select_parameters(model, *layer_choice(model, profile))
+    key = content_key({**_inputs(bench, weights_hash(model)), "trained": list(trained)})
+    for folder in _candidates(run, key):
+        return folder
+    _distill(DistillationObjective(bench, model, teacher), trained, run, console, quiet)
+    save_generator(model, run.path / DISTILLED)
+    run.record(**{FACTS: {"key": key}})
+    return run.path / DISTILLED
+
+
+class DistillationObjective:
+    """p·R(source): what :class:`~geotrap_cli.training.defense_objective.DefenseObjective` is without its target half.
+
+    Args:
+        bench: Data and settings of the defense.
+        model: The generator that is trained.
+        teacher: The undefended generator.
+    """
+
+    def __init__(self, bench: Workbench, model: LGM, teacher: LGM) -> None:
+        self.bench, self.model = bench, model
+        self.retention = Retention(bench, teacher.eval().requires_grad_(False))
+        train = bench.profile.train
+        self.source = bench.sampler(bench.splits.source_train, self.retention.views, train.seed)
+
+    def __call__(self, step: int) -> dict[str, torch.Tensor]:
+        """Return the named loss terms of one step, on the source objects that the defense saw in it."""
+        train, device = self.bench.profile.train, self.bench.device
+        source = self.source.batch(step, train.batch_size).to(device)
+        with autocast(train.precision, device):
+            raw = self.model(source.images)
+        retained = self.retention(activate(raw), source)
+        return {**retained.metrics, "total": train.source_ratio * retained.loss}
+
+
+def _distill(
+    objective: DistillationObjective,
+    trained: Mapping[str, nn.Parameter],
+    run: RunFolder,
+    console: Console,
+    quiet: bool,
+) -> None:
+    bench, model = objective.bench, objective.model
+    train = bench.profile.train
+    prepare_views(bench, objective.source.drawn(train.steps, train.batch_size), console, quiet)
+    optimizer = make_optimizer(bench.profile, model, trained)
+    checkpointer = Checkpointer(run.path / "checkpoints" / DISTILLED.name, trained, optimizer)
+    settings = LoopSettings(train.steps, train.clip_norm, train.checkpoint_every)
+    schedule = make_schedule(train.schedule, train.steps, train.warmup_steps)
+    model.train()
+    with StepProgress(console, "distill without traps", train.steps, ("total",), train.log_every, quiet) as progress:
+
+        def on_step(step: int, metrics: Metrics) -> None:
+            progress.update(step, metrics)
+            if step % train.log_every == 0 or step == train.steps:
+                run.log({"cell": DISTILLED.name, "step": step, **metrics})
+
+        hooks = LoopHooks(on_step=on_step)
+        optimise(objective, list(trained.values()), optimizer, schedule, settings, hooks, checkpointer)
+    model.eval()
+
+
+def _inputs(bench: Workbench, undefended: str) -> dict[str, Any]:
+    """Everything that the distilled weights depend on."""
+    profile: Profile = bench.profile
+    return {
+        "profile": profile.model_dump(mode="json", include=_TABLES),
+        "undefended": undefended,
+        "data": bench.dataset.fingerprint(),
+        "splits": bench.splits.as_dict(),
+        "code": code_version(Attack),
+    }
+
+
+def _candidates(run: RunFolder, key: str) -> Iterator[Path]:
+    """Yield folders of this run and those beside it that hold the very weights."""
+    for other in [run, *list_runs(run.path.parent)]:
+        folder = other.path / DISTILLED
+        if other.manifest.get(FACTS, {}).get("key") == key and folder.is_dir():
+            yield folder
