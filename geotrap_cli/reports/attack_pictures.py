@@ -44,9 +44,10 @@ def draw_sheet(pair: AttackPair, path: Path) -> bool:
     Raises:
         UsageError: The pictures cannot be read.
     """
-    truth = _load(pair.folder(DEFENDED) / RENDERS / "truth.safetensors")
+    truth = load_pictures(pair.folder(DEFENDED) / RENDERS / "truth.safetensors")
     kept = {
-        subject: _load(pair.folder(subject) / RENDERS / f"{pair.method}-{subject}.safetensors") for subject in SUBJECTS
+        subject: load_pictures(pair.folder(subject) / RENDERS / f"{pair.method}-{subject}.safetensors")
+        for subject in SUBJECTS
     }
     if not truth:
         return False
@@ -75,7 +76,7 @@ def _header(pair: AttackPair, subject: str, step: int) -> str:
     return f"{subject}, before" if step == 0 else f"{subject}, {step} steps of {pair.method}"
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def load_pictures(path: Path) -> dict[str, Tensor]:
     """Return the pictures of a file by name, in the order of the names; none where there is no file."""
     if not path.is_file():
         return {}

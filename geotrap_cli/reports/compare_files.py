@@ -18,10 +18,12 @@ from geotrap_cli.reports.comparison import Comparison
 from geotrap_cli.reports.document import comparison_document
 from geotrap_cli.reports.gates import GateResult
 from geotrap_cli.reports.geometry_plots import GEOMETRY
+from geotrap_cli.reports.page.write import write_page
 from geotrap_cli.reports.tables import to_csv
 from geotrap_cli.reports.wording import headline
 from geotrap_cli.runs import create_run
 
+REPORT = "report.html"
 JSON, CSV, NUMBERS, CURVES, SHEET = "comparison.json", "comparison.csv", "numbers.csv", "recovery.png", "sheet.png"
 _SUMMARY = ("state", "states", "worst_attack", "recovery", "floor", "ceiling", "groups", "attack_runs", "train_run")
 
@@ -39,7 +41,7 @@ def write_comparison(
     }
     document = full_document(comparison, gates)
     with create_run("compare", selection.profile_name, selection.profile_toml, options.runs_root, facts) as run:
-        files = {"all numbers": JSON, "table": CSV, "numbers by name": NUMBERS, "curves": CURVES}
+        files = {"report": REPORT, "all numbers": JSON, "table": CSV, "numbers by name": NUMBERS, "curves": CURVES}
         paths = {what: run.path / name for what, name in files.items()}
         write_json(run.path / JSON, document)
         write_text(run.path / CSV, to_csv(comparison.records()))
@@ -49,8 +51,10 @@ def write_comparison(
             paths["pictures"] = run.path / SHEET
         elif not options.quiet:
             console.print(Text(f"no contact sheet: {comparison.worst.pair.run} kept no pictures"), soft_wrap=True)
-        if comparison.audit.draw(run.path / GEOMETRY):
-            paths["geometry"] = run.path / GEOMETRY
+        geometry = run.path / GEOMETRY if comparison.audit.draw(run.path / GEOMETRY) else None
+        if geometry is not None:
+            paths["geometry"] = geometry
+        write_page(comparison, gates, run.path / REPORT, geometry)
         run.finish({key: document[key] for key in ("headline", *_SUMMARY)})
     return run.path, paths
 

@@ -12,8 +12,10 @@ from geotrap_cli.evaluation.recovery import Censored
 from geotrap_cli.evaluation.validity import Verdict
 from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.audit import AuditReport, audit_report
+from geotrap_cli.reports.budgets import BudgetMap, budget_map
 from geotrap_cli.reports.costs import AttackCost, attack_cost, defense_cost
 from geotrap_cli.reports.judgement import JudgedAttack, judge_attacks, suite_verdict
+from geotrap_cli.reports.layer_changes import LayerChanges, layer_changes
 from geotrap_cli.reports.pairing import SPLITS, Split, metric_values
 from geotrap_cli.reports.quality import nan_last
 from geotrap_cli.reports.quantities import Quantity, quantities
@@ -44,6 +46,7 @@ class Comparison:
         costs: What each side of each attack cost, by the attack's label and the subject.
         audit: What the defense did to the generator, and the attacks to its geometry.
         tuning: The searches for the best setting of an attack.
+        layers: How far the defense and the worst attack moved each unit of the generator.
         not_tested: What the verdict does not cover.
     """
 
@@ -59,12 +62,18 @@ class Comparison:
     tuning: list[TuningCurve]
     costs: dict[str, dict[str, AttackCost]]
     audit: AuditReport
+    layers: LayerChanges
     not_tested: list[str]
 
     @property
     def worst(self) -> JudgedAttack:
         """The attack that recovers most: what the defense is worth."""
         return self.attacks[0]
+
+    @property
+    def budgets(self) -> BudgetMap:
+        """What each attack recovers within each budget."""
+        return budget_map(self.attacks)
 
     @property
     def threshold(self) -> float:
@@ -107,6 +116,7 @@ def compare_attacks(selection: Selection, resampling: Resampling) -> Comparison:
         tuning=read_tuning(selection.runs),
         costs={attack.label: _costs(attack, limits.recover_threshold) for attack in attacks},
         audit=audit_report(selection, attacks),
+        layers=layer_changes(selection, attacks[0].pair, attacks[0].label),
         not_tested=list(_not_tested(verdict, selection)),
     )
 

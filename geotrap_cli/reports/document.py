@@ -43,6 +43,8 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
             "search": comparison.search,
             "controls": comparison.controls,
             "tuning": comparison.tuning,
+            "recovery_by_budget": comparison.budgets,
+            "layer_changes": comparison.layers,
             "trap_audit": comparison.audit.payload(),
             "rows": comparison.records(),
         }

@@ -21,7 +21,17 @@ _HALF = 0.5
 
 def headline(comparison: Comparison) -> str:
     """Return the verdict in one sentence or two: state, outcome, and the worst attack with its numbers."""
-    return f"{comparison.verdict.state}: {_outcome(comparison)} {_worst(comparison)}"
+    return f"{comparison.verdict.state}: {outcome(comparison)} {_worst(comparison)}"
+
+
+def outcome(comparison: Comparison) -> str:
+    """Return who won, as a sentence; nobody has where the measurement cannot be believed."""
+    share = comparison.worst.peak.value
+    if comparison.verdict.state is not State.VALID:
+        return "no evidence for the defense."
+    if share >= comparison.threshold:
+        return "the attacker wins."
+    return "the attacker gets part of the way." if share >= _HALF else "the defense withstood what was tested."
 
 
 def reasons(comparison: Comparison) -> list[str]:
@@ -105,15 +115,6 @@ def shown(path: str | Path) -> Path:
     """Return a path as short as it can be typed from here."""
     here = Path.cwd()
     return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
-
-
-def _outcome(comparison: Comparison) -> str:
-    share = comparison.worst.peak.value
-    if comparison.verdict.state is not State.VALID:
-        return "no evidence for the defense."
-    if share >= comparison.threshold:
-        return "the attacker wins."
-    return "the attacker gets part of the way." if share >= _HALF else "the defense withstood what was tested."
 
 
 def _worst(comparison: Comparison) -> str:
