@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from geotrap_cli import __version__
-from geotrap_cli.cli import analyze_layers, attack, attacks, compare, plugins, pretrain, profiles, runs, sweep, train
+from geotrap_cli.cli import (
+    analyze_layers,
+    attack,
+    attacks,
+    compare,
+    export,
+    plugins,
+    pretrain,
+    profiles,
+    runs,
+    sweep,
+    train,
+)
 from geotrap_cli.cli.examples import HELP, epilog
 
 _JUDGE = "Protect and judge"
@@ -53,6 +65,7 @@ for panel, name, function, ending in (
     (_JUDGE, "attack", attack.attack, attack.EPILOG),
     (_JUDGE, "compare", compare.compare, compare.EPILOG),
     (_JUDGE, "analyze-layers", analyze_layers.analyze_layers, analyze_layers.EPILOG),
+    (_AROUND, "export", export.export, export.EPILOG),
     (_AROUND, "sweep", sweep.sweep, sweep.EPILOG),
     (_AROUND, "pretrain", pretrain.pretrain, pretrain.EPILOG),
     (_AROUND, "attacks", attacks.attacks, attacks.EPILOG),

@@ -10,7 +10,7 @@ import pytest
 
 from geotrap_cli import __version__
 
-COMMANDS = ["train", "attack", "compare", "analyze-layers", "sweep", "pretrain", "attacks", "plugins", "runs"]
+COMMANDS = ["train", "attack", "compare", "analyze-layers", "export", "sweep", "pretrain", "attacks", "plugins", "runs"]
 PAGES = [[name] for name in COMMANDS] + [["profiles", name] for name in ("list", "show", "copy", "validate")]
 HEAVY = ["torch", "numpy", "pydantic", "numba", "diffusers", "peft", "matplotlib", "scipy", "tomli", "geotrap_traps"]
 
