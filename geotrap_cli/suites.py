@@ -48,4 +48,3 @@ SUITES: Final[dict[str, Callable[[], tuple[str, ...]]]] = {
     "adaptive": lambda: ADAPTIVE,
 }
 """The attacks of each suite; ``full`` has every registered one, those of other packages included."""
-
