@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from geotrap_cli.options import CommonOptions
     from geotrap_cli.profile.load import LoadedProfile
 
+SUITE_CONTROLS = ("scratch",)
 ALL_CONTROLS = ("scratch", "distill", "noise", "benign")
 FULL = "full"
 
@@ -74,8 +75,9 @@ class AttackChoice:
     def _with_controls(self, loaded: LoadedProfile) -> LoadedProfile:
         if self.no_controls:
             return with_attack_fields(loaded, {"controls": ()}, "--no-controls")
-        if self.suite == FULL and _is_default(loaded, "controls"):
-            return with_attack_fields(loaded, {"controls": ALL_CONTROLS}, f"--suite {FULL}")
+        if self.suite and _is_default(loaded, "controls"):
+            controls = ALL_CONTROLS if self.suite == FULL else SUITE_CONTROLS
+            return with_attack_fields(loaded, {"controls": controls}, f"--suite {self.suite}")
         return loaded
 
 

@@ -64,9 +64,10 @@ class AttackTable(Table):
     controls: Annotated[
         tuple[Control, ...], Field(strict=False), BeforeValidator(split_names), AfterValidator(_distinct)
     ] = Field(
-        default=("scratch",),
-        description="What each attack is also run on: scratch (random weights), distill (the defense without traps), "
-        "noise (as far from the undefended weights as the defense), benign (both weights, on benign objects).",
+        default=(),
+        description="What each attack is also run on; a suite chooses where none is named: scratch (random weights), "
+        "distill (the defense without traps), noise (as far from the undefended weights as the defense), benign (both "
+        "weights, on benign objects).",
     )
     checkpoint_every: Count = Field(
         default=50, description="Interval of the checkpoints that a killed attack goes on from (optimizer steps)."

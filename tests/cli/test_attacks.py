@@ -90,13 +90,20 @@ class TestSuite:
     ) -> None:
         calls: list[str] = []
         load = CommonOptions.load_profile
-        monkeypatch.setattr(CommonOptions, "load_profile", lambda *a, **k: calls.append("once") or load(*a, **k))
+
+        def counted(options: CommonOptions, *arguments: Any, **named: Any) -> Any:
+            calls.append("once")
+            return load(options, *arguments, **named)
+
+        monkeypatch.setattr(CommonOptions, "load_profile", counted)
         geotrap("attack", "--suite", "adaptive")
         assert calls == ["once"]
 
     def test_controls(self, geotrap: Any, library: Any, trained: None) -> None:
         stated = (
-            ((), ("scratch",)),
+            ((), ()),
+            (("--set", "attack.controls=scratch"), ("scratch",)),
+            (("--set", "attack.controls=scratch", "--no-controls"), ()),
             (("--suite", "quick"), ("scratch",)),
             (("--suite", "full"), ("scratch", "distill", "noise", "benign")),
             (("--suite", "full", "--set", "attack.controls=noise"), ("noise",)),
