@@ -104,8 +104,11 @@ class _BrokenPluginError(Exception):
 def _entries(group: str) -> list[EntryPoint]:
     if group not in GROUPS:
         raise ValueError(f"unknown plug-in group {group!r}")
-    enabled = [entry for entry in entry_points(group=group) if _enabled(_package(entry))]
-    return sorted(enabled, key=lambda entry: (entry.name, _package(entry)))
+    found = entry_points(group=group)
+    # A package's name is parsed from its metadata each time it is asked for, and its entries share one object.
+    packages = {id(entry.dist): _package(entry) for entry in {id(entry.dist): entry for entry in found}.values()}
+    enabled = [entry for entry in found if _enabled(packages[id(entry.dist)])]
+    return sorted(enabled, key=lambda entry: (entry.name, packages[id(entry.dist)]))
 
 
 def _enabled(package: str) -> bool:
