@@ -39,9 +39,9 @@ class Attacks:
     """Attacks whose quality is known: it falls with the distance of the learning rate to the best one."""
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
-        self.root, self.seen, self.killed_at, self.diverges = root, [], None, False
-        self.seen: list[CellRunner]
-        self.killed_at: int | None
+        self.root, self.diverges = root, False
+        self.seen: list[CellRunner] = []
+        self.killed_at: int | None = None
 
         def run(runner: CellRunner, *_: Any) -> Cell:
             if len(self.seen) == self.killed_at:
