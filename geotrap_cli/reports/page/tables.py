@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from geotrap_cli.evaluation.cells import BENIGN, CONTROLS, DEFENDED, SUBJECTS, UNDEFENDED, Cell
+from geotrap_cli.evaluation.cells import DEFENDED, REFERENCES, SUBJECTS, UNDEFENDED, Cell
 from geotrap_cli.reports.comparison import Comparison
 from geotrap_cli.reports.judgement import DESATURATE
 from geotrap_cli.reports.layout import Justify, TextTable
-from geotrap_cli.reports.quality import best_quality, nan_last
+from geotrap_cli.reports.quality import best_quality
+from geotrap_cli.reports.references import MEANING
 from geotrap_cli.reports.suite_tables import number_text
 from geotrap_cli.reports.tables import format_cell, format_number
 from geotrap_cli.reports.wording import count_text, format_share
 
 NOT_RUN = "not run"
-_REFERENCES = {
-    "scratch": "the same attack on random weights: what training from nothing gives",
-    "distill": "the same attack on undefended weights that were distilled without traps",
-    "noise": "the same attack on undefended weights with as much noise as the defense moved them",
-}
 
 
 def health_table(comparison: Comparison) -> TextTable:
@@ -29,9 +25,7 @@ def health_table(comparison: Comparison) -> TextTable:
         for attack in comparison.attacks
         for subject in SUBJECTS
     ]
-    caption = (
-        "gradients that are zero, or Gaussians stuck where those of undefended weights move, make a defense look good"
-    )
+    caption = "a defense looks good where gradients are zero, or Gaussians stuck that move in undefended weights"
     return TextTable("What each attack looked like from inside", columns, rows, caption)
 
 
@@ -73,7 +67,7 @@ def controls_table(comparison: Comparison) -> TextTable:
             f"{format_number(best_quality(comparison.worst.pair, UNDEFENDED))} dB, a gain of {gain} dB",
         ],
         ["before", "the defended weights before any attack", f"recovery {format_share(start)}"],
-        *[_reference(comparison, name) for name in CONTROLS if name not in BENIGN.values()],
+        *[_reference(comparison, name) for name in REFERENCES],
         ["benign", "the same fine-tuning on benign objects, defended ÷ undefended", _benign(comparison)],
         [DESATURATE, "an attack that first undoes saturation, where a defense may hide", _desaturate(comparison)],
     ]
@@ -90,9 +84,11 @@ def _health(cell: Cell) -> list[str]:
 
 
 def _reference(comparison: Comparison, name: str) -> list[str]:
-    found = [best_quality(attack.pair, name) for attack in comparison.attacks if name in attack.pair.controls]
-    result = f"{format_number(max(found, key=nan_last))} dB at its best" if found else NOT_RUN
-    return [name, _REFERENCES.get(name, "the same attack on other weights"), result]
+    found = next((result for result in comparison.controls if result.subject == name), None)
+    told = f"the same attacks on {MEANING[name]}"
+    if found is None:
+        return [name, told, NOT_RUN]
+    return [name, told, f"recovery {format_share(found.recovery)} by {found.attack}, {format_number(found.best)} dB"]
 
 
 def _benign(comparison: Comparison) -> str:

@@ -24,6 +24,7 @@ from geotrap_cli.reports.page.tables import controls_table, cost_table, health_t
 from geotrap_cli.reports.page.tiles import tiles
 from geotrap_cli.reports.page.words import MEANING, belief
 from geotrap_cli.reports.suite_tables import numbers_table, overview_table, resistance_table, seeds_table
+from geotrap_cli.reports.tuning_curves import tuning_table
 from geotrap_cli.reports.wording import attacks_not_run, headline, next_command, other_reasons, outcome, reasons
 
 CURVES_SHOWN = 12
@@ -117,7 +118,8 @@ def _main_tables(comparison: Comparison, links: Links) -> list[LinkedTable]:
     seeds = seeds_table(comparison)
     if seeds is not None:
         found.insert(2, LinkedTable(seeds, _in_rows([series.trials[0] for series in comparison.series], links)))
-    return found
+    tuning = tuning_table(comparison.tuning)
+    return [*found, *([LinkedTable(tuning, lambda *_: ALL_CELLS)] if tuning is not None else [])]
 
 
 def _in_rows(labels: Sequence[str], links: Links) -> Href:
