@@ -7,7 +7,6 @@ from pathlib import Path
 
 TURNTABLES = ("gif", "mp4")
 FORMATS = (*TURNTABLES, "ply")
-FRAMES, SIZE, ELEVATION = 36, 256, 20.0
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class ExportRequest:
     object: str | None = None
     formats: tuple[str, ...] = ("gif", "ply")
     out: Path = Path("exports")
-    frames: int = FRAMES
-    size: int = SIZE
-    elevation: float = ELEVATION
+    frames: int = 36
+    size: int = 256
+    elevation: float = 20.0
 
     @property
     def turns(self) -> bool:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
+from geotrap_cli.cli import attack_options as own
 from geotrap_cli.cli.attack_choice import AttackChoice
 from geotrap_cli.cli.examples import epilog
 from geotrap_cli.cli.options import COMPUTING, accepts, refuse_profile_on_resume
@@ -31,51 +28,14 @@ EPILOG = epilog(
 @accepts("profile", "overrides", "runs", "run", "resume", *COMPUTING)
 def attack(
     options: CommonOptions,
-    methods: Annotated[
-        list[str] | None, typer.Argument(metavar="[ATTACK]...", help="Attacks by key; none: those of the profile.")
-    ] = None,
-    lora: Annotated[bool, typer.Option("--lora", help="The attack lora.", rich_help_panel="Attacks")] = False,
-    full: Annotated[bool, typer.Option("--full", help="The attack full.", rich_help_panel="Attacks")] = False,
-    suite: Annotated[
-        str | None,
-        typer.Option(
-            "--suite",
-            metavar="quick|full|adaptive",
-            help="One attack of each kind, every attack, or those aimed at the defense.",
-            rich_help_panel="Attacks",
-        ),
-    ] = None,
-    tune: Annotated[
-        int | None,
-        typer.Option(
-            "--tune",
-            metavar="N",
-            min=1,
-            help="First try N settings of each attack on each set of weights, then run the best ones too.",
-            rich_help_panel="Attacks",
-        ),
-    ] = None,
-    no_controls: Annotated[
-        bool,
-        typer.Option(
-            "--no-controls",
-            help="Leave out the controls: attacks on random weights and, in suite full, further ones.",
-            rich_help_panel="Attacks",
-        ),
-    ] = False,
-    no_reuse: Annotated[
-        bool,
-        typer.Option("--no-reuse", help="Also run what another run has measured.", rich_help_panel="Attacks"),
-    ] = False,
-    lpips_trunk: Annotated[
-        Path | None,
-        typer.Option(
-            "--lpips-trunk",
-            metavar="FILE",
-            help="VGG16 weights for LPIPS; none: torch's hub cache.",
-            rich_help_panel="Attacks",
-        ),
-    ] = None,
+    methods: own.Methods = None,
+    lora: own.Lora = False,
+    full: own.Full = False,
+    suite: own.Suite = None,
+    tune: own.Tune = None,
+    no_controls: own.NoControls = False,
+    no_reuse: own.NoReuse = False,
+    lpips_trunk: own.LpipsTrunk = None,
 ) -> None:
     """Fine-tune the released weights as an attacker would, next to the undefended ones.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,7 +51,7 @@ def export(
     Without an attack: the weights of the latest finished run of `geotrap train`. With one: what it left in the latest
     finished run of `geotrap attack`, a whole model or an adapter. MP4 needs `pip install 'geotrap[video]'`.
     """
-    from geotrap_cli.export_request import ELEVATION, FORMATS, FRAMES, SIZE, ExportRequest
+    from geotrap_cli.export_request import FORMATS, ExportRequest
     from geotrap_cli.options import split_names
     from geotrap_cli.plugins import suggestion
 
@@ -60,22 +60,14 @@ def export(
     for option, word, known in words:
         if word not in known:
             raise UsageError(f"{option} {word!r} is unknown", hint=suggestion(word, known))
-    turning = {"--frames": frames, "--size": size, "--elevation": elevation}
-    if formats == ("ply",) and any(value is not None for value in turning.values()):
-        idle = ", ".join(name for name, value in turning.items() if value is not None)
+    given = {"frames": frames, "size": size, "elevation": elevation}
+    stated: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if formats == ("ply",) and stated:
+        idle = ", ".join(f"--{name}" for name in stated)
         raise UsageError(f"{idle} cannot act on a PLY file", hint="add --format gif, or leave it out")
     if size is not None and size % 2:
         raise UsageError(f"--size {size} is odd", hint="videos need even sides")
-    request = ExportRequest(
-        attack,
-        model,
-        object,
-        formats,
-        out,
-        FRAMES if frames is None else frames,
-        SIZE if size is None else size,
-        ELEVATION if elevation is None else elevation,
-    )
+    request = ExportRequest(attack, model, object, formats, out, **stated)
     from geotrap_cli.training.export import run_export
 
     show(options, run_export(options, request, make_console(stderr=True)))
