@@ -106,7 +106,8 @@ def _entries(group: str) -> list[EntryPoint]:
         raise ValueError(f"unknown plug-in group {group!r}")
     found = entry_points(group=group)
     # A package's name is parsed from its metadata each time it is asked for, and its entries share one object.
-    packages = {id(entry.dist): _package(entry) for entry in {id(entry.dist): entry for entry in found}.values()}
+    one_each = {id(entry.dist): entry for entry in found}
+    packages = {key: _package(entry) for key, entry in one_each.items()}
     enabled = [entry for entry in found if _enabled(packages[id(entry.dist)])]
     return sorted(enabled, key=lambda entry: (entry.name, packages[id(entry.dist)]))
 

@@ -22,6 +22,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from geotrap_cli.digests import feed_file
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.metrics import SSIM_SIGMA, SSIM_WINDOW, check_ssim_size
 
@@ -186,9 +187,7 @@ def _is_torchvision_trunk(path: Path) -> bool:
     """Whether the file's SHA-256 begins as torchvision's file name says."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as handle:
-            while block := handle.read(1 << 20):
-                digest.update(block)
+        feed_file(digest, path)
     except OSError as error:
         raise UsageError(f"the LPIPS trunk {path} cannot be read ({error.strerror})", hint=_TRUNK_HINT) from error
     return digest.hexdigest().startswith(_TRUNK_DIGEST)

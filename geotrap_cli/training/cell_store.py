@@ -15,6 +15,7 @@ from typing import Any
 import geotrap_cli
 from geotrap_cli.atomic import atomic_path
 from geotrap_cli.attacks import Attack
+from geotrap_cli.digests import feed_file
 from geotrap_cli.evaluation.cells import DEFENDED, DISTILL, NOISE, UNDEFENDED, Cell
 from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.evaluation.store import ResultsStore, StoredCell, content_key
@@ -152,9 +153,7 @@ def content_digest(path: Path) -> str | None:
     for file in files:
         # The size keeps a file's end apart from the next one's name.
         digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as handle:
-            while block := handle.read(1 << 20):
-                digest.update(block)
+        feed_file(digest, file)
     return digest.hexdigest()
 
 

@@ -18,17 +18,6 @@ from geotrap_cli.training import cell_store
 from geotrap_cli.training.attack_cell import CellRunner
 
 
-@pytest.fixture(scope="module")
-def trained(mini_profile: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one train run."""
-    root = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOTRAP_CACHE", str(shared_cache))
-        patch.setenv("GEOTRAP_RUNS", str(root))
-        assert main(["train", "--quiet", "--profile", str(mini_profile), "--set", "train.steps=1"]) == 0
-    return root
-
-
 def made_up(runner: CellRunner) -> Cell:
     """A cell without an attack."""
     scores = [ObjectScore("a/0", "a", "a", {"foreground_psnr": 15.0, "white_foreground_psnr": 10.0})]

@@ -24,17 +24,6 @@ from geotrap_cli.training.controls import benign_bench, control_subjects
 FAST = ("--set", "attack.steps=2", "--set", "attack.evaluations=1", "--set", "eval.objects=2", "--set", "eval.views=1")
 
 
-@pytest.fixture(scope="module")
-def trained(mini_profile: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one train run."""
-    root = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOTRAP_CACHE", str(shared_cache))
-        patch.setenv("GEOTRAP_RUNS", str(root))
-        assert main(["train", "--quiet", "--profile", str(mini_profile), "--set", "train.steps=2"]) == 0
-    return root
-
-
 @pytest.fixture
 def root(trained: Path, tmp_path: Path) -> Path:
     root = tmp_path / "runs"

@@ -24,17 +24,6 @@ BEST = {"undefended": 1e-4, "defended": 3e-3}
 TRIALS = 6
 
 
-@pytest.fixture(scope="module")
-def trained(mini_profile: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one train run."""
-    root = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOTRAP_CACHE", str(shared_cache))
-        patch.setenv("GEOTRAP_RUNS", str(root))
-        assert main(["train", "--quiet", "--profile", str(mini_profile), "--set", "train.steps=1"]) == 0
-    return root
-
-
 class Attacks:
     """Attacks whose quality is known: it falls with the distance of the learning rate to the best one."""
 
