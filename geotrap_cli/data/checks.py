@@ -4,10 +4,11 @@ scaled rotation, cameras that face away, a pose that belongs to another image.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
+from geotrap_cli.data.files import DataPath
 from geotrap_cli.errors import UsageError
 
 MIN_VIEWS = 4
@@ -24,8 +25,13 @@ DEPTHS_PER_RAY = 64
 _POSE_HINT = "Poses must be camera-to-world in Blender's convention: z-up world, camera looking along -z"
 
 
-def check_poses(viewmats: np.ndarray, source: Path) -> None:
+def check_poses(viewmats: np.ndarray, source: DataPath, frames: Sequence[int] = ()) -> None:
     """Check ``[V, 4, 4]`` world-to-camera poses: their number, rotations, axes through the origin, distances.
+
+    Args:
+        viewmats: the poses.
+        source: the file they come from.
+        frames: the number of each in that file; 0, 1, 2 and so on where empty.
 
     Raises:
         UsageError: names ``source`` and the frame at fault.
@@ -34,34 +40,50 @@ def check_poses(viewmats: np.ndarray, source: Path) -> None:
         raise UsageError(f"{source}: {len(viewmats)} views are too few", hint="A generator takes four input views")
     if not np.isfinite(viewmats).all():
         raise UsageError(f"{source}: a pose holds a number that is not finite", hint=_POSE_HINT)
-    _check_rotations(viewmats[:, :3, :3], source)
-    _check_axes(viewmats, source)
+    numbers = frames or range(len(viewmats))
+    _check_rotations(viewmats, source, numbers)
+    _check_axes(viewmats, source, numbers)
 
 
-def _check_rotations(rotations: np.ndarray, source: Path) -> None:
-    excess = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
-    wrong = (excess > ROTATION_TOLERANCE) | (np.linalg.det(rotations) < 0)
+def rotation_errors(viewmats: np.ndarray) -> np.ndarray:
+    """Return how far the rotations of ``[V, 4, 4]`` poses are from orthonormal, ``[V]``; infinite if mirrored."""
+    rotations = viewmats[:, :3, :3]
+    errors = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+    return np.where(np.linalg.det(rotations) < 0, np.inf, errors)
+
+
+def axis_offsets(viewmats: np.ndarray) -> np.ndarray:
+    """Return the distance of each optical axis from the origin in camera distances, ``[V]``.
+
+    It is infinite for a camera that has the origin behind it.
+    """
+    # In camera coordinates the origin must lie ahead (z > 0) and near the axis (x, y small).
+    origins = viewmats[:, :3, 3]
+    distances = np.linalg.norm(origins, axis=-1)
+    offsets = np.linalg.norm(origins[:, :2], axis=-1) / np.maximum(distances, 1e-12)
+    return np.where(origins[:, 2] > 0, offsets, np.inf)
+
+
+def _check_rotations(viewmats: np.ndarray, source: DataPath, frames: Sequence[int]) -> None:
+    wrong = rotation_errors(viewmats) > ROTATION_TOLERANCE
     if wrong.any():
-        frame = int(wrong.argmax())
-        what = f"frame {frame}: transform_matrix holds no rotation"
+        what = f"frame {frames[int(wrong.argmax())]}: transform_matrix holds no rotation"
         raise UsageError(f"{source}: {what}", hint="Divide scale out of it; its determinant must be +1")
 
 
-def _check_axes(viewmats: np.ndarray, source: Path) -> None:
-    """In camera coordinates the origin must lie ahead (z > 0) and near the axis (x, y small)."""
-    origins = viewmats[:, :3, 3]
-    distances = np.linalg.norm(origins, axis=-1)
-    astray = (origins[:, 2] <= 0) | (np.linalg.norm(origins[:, :2], axis=-1) > AXIS_TOLERANCE * distances)
+def _check_axes(viewmats: np.ndarray, source: DataPath, frames: Sequence[int]) -> None:
+    astray = axis_offsets(viewmats) > AXIS_TOLERANCE
     if astray.any():
-        frame = int(astray.argmax())
-        ahead = "faces away from" if origins[frame, 2] <= 0 else "does not look at"
-        raise UsageError(f"{source}: frame {frame}: the camera {ahead} the origin", hint=_POSE_HINT)
+        first = int(astray.argmax())
+        ahead = "faces away from" if viewmats[first, 2, 3] <= 0 else "does not look at"
+        raise UsageError(f"{source}: frame {frames[first]}: the camera {ahead} the origin", hint=_POSE_HINT)
+    distances = np.linalg.norm(viewmats[:, :3, 3], axis=-1)
     if distances.max() > DISTANCE_RATIO * distances.min():
         what = f"camera distances range from {distances.min():.3g} to {distances.max():.3g}"
         raise UsageError(f"{source}: {what}", hint="Keep all cameras of an object at about one distance")
 
 
-def check_silhouettes(alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, source: Path) -> None:
+def check_silhouettes(alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, source: DataPath) -> float:
     """Check that the silhouettes of an object agree with its cameras: their visual hull is not empty.
 
     Points are laid along the rays of sampled foreground pixels of a few views; most rays must own a point that
@@ -73,6 +95,9 @@ def check_silhouettes(alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, 
         viewmats: ``[V, 4, 4]`` world-to-camera.
         Ks: ``[V, 3, 3]`` intrinsics for an image of width and height 1.
         source: the file the poses come from.
+
+    Returns:
+        The share of the rays that meet the hull.
 
     Raises:
         UsageError: a view is opaque everywhere, all views are empty, or the silhouettes disagree.
@@ -89,6 +114,7 @@ def check_silhouettes(alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, 
     if share < HULL_SHARE:
         what = f"silhouettes disagree with the poses ({share:.0%} of the rays meet the visual hull)"
         raise UsageError(f"{source}: {what}", hint=_POSE_HINT)
+    return share
 
 
 def _share_in_hull(view: int, masks: np.ndarray, grown: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray) -> float:

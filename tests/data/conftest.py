@@ -56,10 +56,10 @@ def look_at_origin(azimuth_deg: float, elevation_deg: float, radius: float = RAD
     return pose
 
 
-def trace(pose: np.ndarray, size: int = SIZE, mirror: float = 1.0) -> np.ndarray:
+def trace(pose: np.ndarray, size: int = SIZE, mirror: float = 1.0, fov: float = FOV) -> np.ndarray:
     """RGBA picture of the balls; ``mirror`` -1 shows another object, their mirror image."""
     x, y = np.meshgrid(np.arange(size) + 0.5 - size / 2, size / 2 - np.arange(size) - 0.5)
-    focal = 0.5 * size / math.tan(FOV / 2)
+    focal = 0.5 * size / math.tan(fov / 2)
     rays = np.stack((x / focal, y / focal, -np.ones_like(x)), axis=-1) @ pose[:3, :3].T
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     picture, nearest = np.zeros((size, size, 4), np.uint8), np.full((size, size), np.inf)
@@ -98,3 +98,9 @@ def balls(tmp_path: Path) -> BallSet:
     index = [{"id": "toy/a", "group": "ab"}, {"id": "toy/b", "group": "ab"}]
     (root / "objects.json").write_text(json.dumps(index))
     return BallSet(root, poses)
+
+
+@pytest.fixture
+def tracer() -> tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]:
+    """How pictures and poses of the balls are made, for the tests of other folders."""
+    return trace, look_at_origin

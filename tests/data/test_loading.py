@@ -25,7 +25,7 @@ def test_wrong_options_are_one_line(options: dict[str, Any], message: str) -> No
     with pytest.raises(UsageError) as caught:
         open_dataset("blender", options)
     assert caught.value.message.startswith(f"data set 'blender': {message}")
-    assert "Its options are: root, cache_mib" in str(caught.value)
+    assert "Its options are: root, categories, cache_mib, fingerprint" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
