@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from geotrap_cli.data.procedural.dataset import ProceduralDataset
-from geotrap_cli.data.procedural.rig import quads
+from geotrap_cli.data.rig import quads
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.training.defense_objective import DefenseObjective
 from geotrap_cli.training.distillation import distillation

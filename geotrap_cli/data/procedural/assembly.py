@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from geotrap_cli.data.procedural.primitives import Part
 from geotrap_cli.data.procedural.textures import Material
+from geotrap_cli.data.rig import fit_to_rig
 from geotrap_cli.errors import GeotrapError
-
-BOUNDING_RADIUS = 0.55
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,21 @@ class ObjectMesh:
     material_ids: NDArray[np.int64]
     materials: tuple[Material, ...]
 
+    def colours(self, faces: NDArray[np.int64], uv: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Unlit colours at the hits. Plain materials are one look-up; only patterns are evaluated point by point."""
+        plain = np.array([material.colour for material in self.materials], dtype=np.float32)
+        ids = self.material_ids[faces]
+        colours = plain[ids]
+        for index, material in enumerate(self.materials):
+            if material.pattern == "solid":
+                continue
+            chosen = np.flatnonzero(ids == index)
+            corners, weights = self.texture[faces[chosen]], uv[chosen]
+            rest = 1.0 - weights.sum(axis=1, keepdims=True)
+            points = rest * corners[:, 0] + weights[:, :1] * corners[:, 1] + weights[:, 1:] * corners[:, 2]
+            colours[chosen] = material.at(points)
+        return colours
+
 
 def assemble(parts: Sequence[Part], yaw: float = 0.0, tilt: tuple[float, float] = (0.0, 0.0)) -> ObjectMesh:
     """Join ``parts``, turn the whole by ``tilt`` (degrees around x and y) and ``yaw``, and fit the bounding sphere.
@@ -49,16 +63,10 @@ def assemble(parts: Sequence[Part], yaw: float = 0.0, tilt: tuple[float, float] 
     ids = np.concatenate([np.full(len(part.faces), materials.index(part.material)) for part in parts])
     if not np.isfinite(triangles).all():
         raise GeotrapError("an object's coordinates are not finite", hint="Check the category's proportions.")
-    fitted = _fit(triangles @ _rotation(yaw, tilt).T)
+    fitted = fit_to_rig(triangles @ _rotation(yaw, tilt).T)
     return ObjectMesh(fitted.astype(np.float32), texture.astype(np.float32), ids, materials)
 
 
 def _rotation(yaw: float, tilt: tuple[float, float]) -> NDArray[np.float64]:
     angles = np.radians([tilt[0], tilt[1], yaw])
     return np.asarray(trimesh.transformations.euler_matrix(*angles, axes="sxyz"))[:3, :3]
-
-
-def _fit(triangles: NDArray[np.float64]) -> NDArray[np.float64]:
-    points = triangles.reshape(-1, 3)
-    centred = triangles - (points.min(axis=0) + points.max(axis=0)) / 2.0
-    return centred * (BOUNDING_RADIUS / np.linalg.norm(centred, axis=-1).max())

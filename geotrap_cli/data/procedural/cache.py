@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +14,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from geotrap_cli.atomic import write_bytes
+from geotrap_cli.data.parallel import run_all
 from geotrap_cli.data.procedural.registry import CONTENT_VERSION, build_object, parse_id
-from geotrap_cli.data.procedural.render import render_views, surface_points
-from geotrap_cli.data.procedural.rig import VIEWS
+from geotrap_cli.data.raycast import render_views, surface_points
+from geotrap_cli.data.rig import VIEWS
 
 POINT_SIZE = 32
 
@@ -79,25 +77,12 @@ class RenderCache:
 
         """
         missing = [id for id in ids if not self.path(id).is_file()]
-        count = min(workers or os.cpu_count() or 1, len(missing))
-        report = progress or _silent
-        if count <= 1:
-            for done, id in enumerate(missing, start=1):
-                self._make(id)
-                report(done, len(missing))
-            return
-        # A folder that cannot be made is better told before an hour of rendering.
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # Spawned, not forked: the caller may hold threads (torch, numba) that a fork would leave broken.
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
-        try:
-            jobs = [pool.submit(_make_file, self, id) for id in missing]
-            for done, job in enumerate(as_completed(jobs), start=1):
-                job.result()
-                report(done, len(missing))
-        finally:
-            # After an error or an interrupt nobody needs the rest.
-            pool.shutdown(cancel_futures=True)
+        if missing:
+            # A folder that cannot be made is better told before an hour of rendering.
+            self.folder.mkdir(parents=True, exist_ok=True)
+        for done, _ in enumerate(run_all(self._make_file, missing, workers), start=1):
+            if progress is not None:
+                progress(done, len(missing))
 
     def _read(self, id: str) -> Rendered | None:
         try:
@@ -108,25 +93,15 @@ class RenderCache:
         whole = found.rgba.shape == (VIEWS, self.size, self.size, 4) and found.rgba.dtype == np.uint8
         return found if whole and found.points.shape == (VIEWS, POINT_SIZE, POINT_SIZE, 3) else None
 
+    def _make_file(self, id: str) -> None:
+        self._make(id)
+
     def _make(self, id: str) -> Rendered:
         category, index = parse_id(id)
         mesh = build_object(category, index, self.seed)
         made = Rendered(render_views(mesh, self.size), surface_points(mesh, POINT_SIZE).astype(np.float16))
         write_bytes(self.path(id), save({"rgba": made.rgba, "points": made.points}))
         return made
-
-
-def _silent(done: int, total: int) -> None:
-    del done, total
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent alone says what happened."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _make_file(cache: RenderCache, id: str) -> None:
-    cache._make(id)
 
 
 def default_root() -> Path:

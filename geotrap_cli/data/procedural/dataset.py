@@ -26,8 +26,8 @@ from geotrap_cli.data.procedural.registry import (
     object_id,
     parse_id,
 )
-from geotrap_cli.data.procedural.render import surface_points
-from geotrap_cli.data.procedural.rig import FOV_DEG, VIEWS, blender_poses, quads
+from geotrap_cli.data.raycast import surface_points
+from geotrap_cli.data.rig import FOV_DEG, VIEWS, blender_poses, quads
 from geotrap_cli.errors import UsageError
 
 

@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_rendered(
 ) -> None:
     cache.root.parent.mkdir(parents=True, exist_ok=True)
     cache.root.write_text("a file")
-    monkeypatch.setattr(cache_module, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(cache_module, "run_all", None)
     with pytest.raises(NotADirectoryError):
         cache.prepare(IDS, workers=2)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geotrap_cli.data.procedural.assembly import BOUNDING_RADIUS, assemble
+from geotrap_cli.data.procedural.assembly import assemble
 from geotrap_cli.data.procedural.registry import (
     BENIGN,
     CATEGORIES,
@@ -13,7 +13,8 @@ from geotrap_cli.data.procedural.registry import (
     object_id,
     parse_id,
 )
-from geotrap_cli.data.procedural.render import render_views
+from geotrap_cli.data.raycast import render_views
+from geotrap_cli.data.rig import BOUNDING_RADIUS
 from geotrap_cli.errors import GeotrapError, UsageError
 
 

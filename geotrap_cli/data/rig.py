@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 RADIUS = 1.5
+BOUNDING_RADIUS = 0.55
+"""Radius of the sphere around the origin that an object fits into."""
 FOV_DEG = 49.1
 # (elevation, azimuth of the first camera) in degrees; the rings are staggered so that no two cameras share an azimuth.
 RINGS = ((0.0, 0.0), (20.0, 22.5), (-15.0, 11.25))
@@ -37,17 +39,27 @@ def focal(size: int) -> float:
     return float(0.5 * size / np.tan(np.radians(FOV_DEG) / 2.0))
 
 
+def ray_directions(size: int, pose: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Unit directions [size, size, 3] through the pixel centres of the camera ``pose`` [4, 4], world z up."""
+    return np.einsum("ij,hwj->hwi", pose[:3, :3], _local_directions(size)).astype(np.float32)
+
+
 @lru_cache(maxsize=8)
-def ray_directions(size: int) -> NDArray[np.float32]:
-    """Unit directions [24, size, size, 3] through the pixel centres, world z up. Shared: do not write to it."""
+def _local_directions(size: int) -> NDArray[np.float64]:
+    """Unit directions [size, size, 3] in camera axes. Shared: do not write to it."""
     offsets = (np.arange(size) + 0.5 - size / 2.0) / focal(size)
     across, down = np.meshgrid(offsets, offsets)
     local = np.stack([across, -down, -np.ones_like(across)], axis=-1)
     local /= np.linalg.norm(local, axis=-1, keepdims=True)
-    world = np.einsum("vij,hwj->vhwi", blender_poses()[:, :3, :3], local)
-    directions = np.ascontiguousarray(world, dtype=np.float32)
-    directions.setflags(write=False)
-    return directions
+    local.setflags(write=False)
+    return local
+
+
+def fit_to_rig(triangles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre the corners ``[m, 3, 3]`` of an object by its box and scale it into the bounding sphere."""
+    points = triangles.reshape(-1, 3)
+    centred = triangles - (points.min(axis=0) + points.max(axis=0)) / 2.0
+    return centred * (BOUNDING_RADIUS / np.linalg.norm(centred, axis=-1).max())
 
 
 def quads() -> list[list[int]]:

@@ -5,9 +5,9 @@ import pytest
 
 from geotrap_cli.data.procedural.assembly import ObjectMesh, assemble
 from geotrap_cli.data.procedural.primitives import box, sphere
-from geotrap_cli.data.procedural.render import AMBIENT, DIFFUSE, render_views, surface_points
-from geotrap_cli.data.procedural.rig import RADIUS, RINGS, blender_poses, quads
 from geotrap_cli.data.procedural.textures import Material
+from geotrap_cli.data.raycast import AMBIENT, DIFFUSE, render_views, surface_points
+from geotrap_cli.data.rig import RADIUS, RINGS, blender_poses, quads
 
 RED, BLUE = Material((0.8, 0.2, 0.1)), Material((0.1, 0.2, 0.8))
 
