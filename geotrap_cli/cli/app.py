@@ -12,6 +12,8 @@ from geotrap_cli.cli import (
     attack,
     attacks,
     compare,
+    data,
+    defenses,
     export,
     plugins,
     pretrain,
@@ -19,6 +21,7 @@ from geotrap_cli.cli import (
     runs,
     sweep,
     train,
+    view,
 )
 from geotrap_cli.cli.examples import HELP, epilog
 
@@ -65,12 +68,15 @@ for panel, name, function, ending in (
     (_JUDGE, "attack", attack.attack, attack.EPILOG),
     (_JUDGE, "compare", compare.compare, compare.EPILOG),
     (_JUDGE, "analyze-layers", analyze_layers.analyze_layers, analyze_layers.EPILOG),
+    (_AROUND, "view", view.view, view.EPILOG),
     (_AROUND, "export", export.export, export.EPILOG),
     (_AROUND, "sweep", sweep.sweep, sweep.EPILOG),
     (_AROUND, "pretrain", pretrain.pretrain, pretrain.EPILOG),
     (_AROUND, "attacks", attacks.attacks, attacks.EPILOG),
+    (_AROUND, "defenses", defenses.defenses, defenses.EPILOG),
     (_AROUND, "plugins", plugins.plugins, plugins.EPILOG),
     (_AROUND, "runs", runs.runs, runs.EPILOG),
 ):
     app.command(name, epilog=ending, rich_help_panel=panel, context_settings=HELP)(function)
+app.add_typer(data.app, name="data", rich_help_panel=_AROUND)
 app.add_typer(profiles.app, name="profiles", rich_help_panel=_AROUND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geotrap_cli.profile.idle_defense import check_defense
 from geotrap_cli.profile.idle_dynamic import check_dynamic
 from geotrap_cli.profile.idle_robust import check_robust
 from geotrap_cli.profile.problems import Problems
@@ -29,6 +30,7 @@ def check_idle(profile: Profile, problems: Problems) -> None:
     _check_pretrain(profile.pretrain, problems)
     check_dynamic(profile, problems)
     check_robust(profile, problems)
+    check_defense(profile, problems)
 
 
 def _check_pretrain(table: PretrainTable, problems: Problems) -> None:

@@ -1,19 +1,19 @@
-"""The parts of a profile that plug-ins define: ``[traps.KEY]``, ``[attack.KEY]`` and ``data.kind``."""
+"""The parts of a profile that plug-ins define: ``[traps.KEY]``, ``[attack.KEY]``, ``[defense.KEY]``, ``data.kind``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.plugins import build_plugin, load_plugin, parse_config, plugin_keys, suggestion
 from geotrap_cli.profile.base import split_names
 from geotrap_cli.profile.layers import Layers
 from geotrap_cli.profile.problems import Problems
-from geotrap_cli.profile.schema import AttackTable, DataTable, TrapTable
+from geotrap_cli.profile.schema import AttackTable, DataTable, DefenseTable, ModelTable, TrapTable
 
 BOUNDED_METHODS = ("product", "pairwise")
 READER_FIELDS = ("root", "objects_per_category", "cache")
@@ -28,8 +28,12 @@ def check_plugin_tables(layers: Layers, problems: Problems, complete: bool = Tru
     tables = dict(layers.tables)
     if isinstance(tables.get("traps"), Mapping):
         tables["traps"] = _check_traps(tables["traps"], problems)
-    if isinstance(tables.get("attack", {}), Mapping):
-        tables["attack"] = _check_attack(tables.get("attack", {}), problems)
+    if isinstance(stated := tables.get("attack", {}), Mapping):
+        tables["attack"] = _check_keyed("attack", stated, AttackTable, "methods", _methods(stated), problems)
+    if isinstance(stated := tables.get("defense", {}), Mapping):
+        method = stated.get("method", DefenseTable.model_fields["method"].default)
+        chosen = [method] if isinstance(method, str) else []
+        tables["defense"] = _check_keyed("defense", stated, DefenseTable, "method", chosen, problems)
     _check_model(tables.get("model"), problems)
     _check_data(tables.get("data"), problems, complete)
     _check_bounds(tables, problems)
@@ -70,21 +74,30 @@ def _build_trap(key: str, table: Mapping[str, Any]) -> Any:
     return build_plugin("geotrap.traps", key, options)
 
 
-def _check_attack(attack: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
-    known = plugin_keys("geotrap.attacks")
-    checked = {name: value for name, value in attack.items() if name in AttackTable.model_fields}
-    for key, table in attack.items():
+def _check_keyed(
+    name: str,
+    stated: Mapping[str, Any],
+    model: type[BaseModel],
+    field: str,
+    chosen: Iterable[str],
+    problems: Problems,
+) -> dict[str, Any]:
+    """The table ``name`` of attacks or defenses, with the settings of each that is set, or ``chosen`` by ``field``."""
+    group = f"geotrap.{name}s"
+    known = plugin_keys(group)
+    checked = {key: value for key, value in stated.items() if key in model.model_fields}
+    for key, table in stated.items():
         if key in checked:
             continue
         if key not in known:
-            problems.add_unknown(f"attack.{key}", [*AttackTable.model_fields, *known])
+            problems.add_unknown(f"{name}.{key}", [*model.model_fields, *known])
         elif not isinstance(table, Mapping):
-            problems.add(f"attack.{key}", f"expects a table with the settings of this attack, got {table!r}")
+            problems.add(f"{name}.{key}", f"expects a table with the settings of this {name}, got {table!r}")
         else:
-            checked[key] = _check_options("geotrap.attacks", key, table, f"attack.{key}", problems)
-    for key in _methods(attack):
-        if key not in attack:
-            checked[key] = _check_options("geotrap.attacks", key, {}, "attack.methods", problems)
+            checked[key] = _check_options(group, key, table, f"{name}.{key}", problems)
+    for key in chosen:
+        if key not in stated:
+            checked[key] = _check_options(group, key, {}, f"{name}.{field}", problems)
     return checked
 
 
@@ -123,11 +136,23 @@ def _absolute(config: Any, options: Mapping[str, Any], dotted: str, layers: Laye
 
 
 def _check_model(model: Any, problems: Problems) -> None:
-    from geotrap_cli.models.lgm.presets import PRESETS
-
-    preset = model.get("preset") if isinstance(model, Mapping) else None
-    if isinstance(preset, str) and preset not in PRESETS:
-        problems.add("model.preset", f"unknown preset '{preset}'; {suggestion(preset, PRESETS)}")
+    """The family exists and has a size of the name that is stated."""
+    table = model if isinstance(model, Mapping) else {}
+    key, known = table.get("family", ModelTable.model_fields["family"].default), plugin_keys("geotrap.models")
+    if not isinstance(key, str) or key not in known:
+        if isinstance(key, str):
+            problems.add("model.family", f"unknown generator '{key}'; {suggestion(key, known)}")
+        return
+    try:
+        presets: Mapping[str, Any] = load_plugin("geotrap.models", key).presets
+    except GeotrapError as error:
+        problems.add("model.family", f"{error.message}; {error.hint}")
+        return
+    preset = table.get("preset")
+    if isinstance(preset, str) and preset not in presets:
+        problems.add("model.preset", f"unknown preset '{preset}' of {key}; {suggestion(preset, presets)}")
+    if table.get("old_rotation") and table.get("weights", "shipped") in ("shipped", "random"):
+        problems.add_idle("model.old_rotation", "acts on an official file only; remove it")
 
 
 def _check_data(data: Any, problems: Problems, complete: bool) -> None:

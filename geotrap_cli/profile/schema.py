@@ -11,6 +11,7 @@ from geotrap_cli.profile.attack_tables import AttackTable, EvalTable, TuneTable
 from geotrap_cli.profile.base import Table
 from geotrap_cli.profile.defense_tables import (
     AggregationTable,
+    DefenseTable,
     DynamicTable,
     LayersTable,
     LossTable,
@@ -25,6 +26,7 @@ __all__ = [
     "AggregationTable",
     "AttackTable",
     "DataTable",
+    "DefenseTable",
     "DynamicTable",
     "EvalTable",
     "HeadAttackTable",
@@ -50,6 +52,7 @@ class Profile(Table):
     data: DataTable = Field(default=DataTable(), description="The objects and the roles of their categories.")
     train: TrainTable = Field(default=TrainTable(), description="The training loop.")
     pretrain: PretrainTable = Field(default=PretrainTable(), description="Pretraining from scratch.")
+    defense: DefenseTable = Field(default=DefenseTable(), description="The method of the defense and its budget.")
     traps: dict[str, TrapTable] = Field(
         default_factory=dict, description="The traps, by key of the group geotrap.traps."
     )

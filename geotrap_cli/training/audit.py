@@ -18,7 +18,7 @@ from geotrap_cli.evaluation.audit import (
 from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED
 from geotrap_cli.evaluation.geometry import GeometryRecorder, GeometryState
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.drift import attribute_drift
 from geotrap_cli.training.shortcut import change_energies, gradient_energies
 from geotrap_cli.training.trap_set import TrapSet
@@ -28,12 +28,18 @@ from geotrap_cli.training.workbench import Workbench
 SHORTCUT_OBJECTS = 8
 
 
-def audit_defense(bench: Workbench, traps: TrapSet, model: LGM, teacher: LGM, trained: Collection[str]) -> TrapAudit:
+def audit_defense(
+    bench: Workbench,
+    traps: TrapSet | None,
+    model: GaussianGenerator,
+    teacher: GaussianGenerator,
+    trained: Collection[str],
+) -> TrapAudit:
     """Measure a finished defense.
 
     Args:
         bench: Data and settings.
-        traps: The defense's traps.
+        traps: The traps of the profile, whether the defense minimised them or not; None where it has none.
         model: The defended generator.
         teacher: The undefended one.
         trained: Names of the tensors that the defense trained.
@@ -49,15 +55,15 @@ def audit_defense(bench: Workbench, traps: TrapSet, model: LGM, teacher: LGM, tr
 
 @torch.no_grad()
 def measure_target(
-    bench: Workbench, traps: TrapSet, model: LGM, teacher: LGM
+    bench: Workbench, traps: TrapSet | None, model: GaussianGenerator, teacher: GaussianGenerator
 ) -> tuple[list[TrapDepths], dict[str, GeometryState]]:
     """Return the depth of every trap and the geometry under both sets of weights, on eval-target objects."""
-    rows: dict[str, list[dict[str, torch.Tensor]]] = {key: [] for key in traps.traps}
+    rows: dict[str, list[dict[str, torch.Tensor]]] = {key: [] for key in (traps.traps if traps else ())}
     recorders = {UNDEFENDED: GeometryRecorder(), DEFENDED: GeometryRecorder()}
     for ids, defended, undefended in _pairs(bench, bench.splits.eval_target, model, teacher):
         recorders[UNDEFENDED].see(undefended, ids)
         recorders[DEFENDED].see(defended, ids)
-        for key, depth in traps.depths(defended, undefended).items():
+        for key, depth in (traps.depths(defended, undefended) if traps else {}).items():
             rows[key].append(depth)
     states = {name: recorder.report() for name, recorder in recorders.items()}
     measured = {name: state for name, state in states.items() if state is not None}
@@ -65,7 +71,9 @@ def measure_target(
 
 
 @torch.no_grad()
-def measure_drift(bench: Workbench, model: LGM, teacher: LGM) -> tuple[float, dict[str, float]]:
+def measure_drift(
+    bench: Workbench, model: GaussianGenerator, teacher: GaussianGenerator
+) -> tuple[float, dict[str, float]]:
     """Return how far the outputs on source-eval objects moved: over all activated channels, and by attribute.
 
     The first is the mean absolute difference of the channels, the others what
@@ -83,14 +91,21 @@ def measure_drift(bench: Workbench, model: LGM, teacher: LGM) -> tuple[float, di
 
 
 def measure_shortcut(
-    bench: Workbench, traps: TrapSet, model: LGM, teacher: LGM, trained: Collection[str]
+    bench: Workbench,
+    traps: TrapSet | None,
+    model: GaussianGenerator,
+    teacher: GaussianGenerator,
+    trained: Collection[str],
 ) -> dict[str, EnergyShares | None]:
     """Return how the gradient of the aggregated traps, and the change of the weights, spread over the tensors.
 
-    The gradient is that of a single defense-target object, its energy the mean over at most ``SHORTCUT_OBJECTS``.
+    The gradient is that of a single defense-target object, its energy the mean over at most ``SHORTCUT_OBJECTS``; there
+    is none without traps.
     """
 
-    def shares(generator: LGM) -> EnergyShares | None:
+    def shares(generator: GaussianGenerator) -> EnergyShares | None:
+        if traps is None:
+            return None
         batches = _batches(bench, shortcut_objects(bench), batch_size=1)
         images = (batch.to(bench.device).images for batch in batches)
         energies = gradient_energies(generator, images, lambda batch: traps.aggregate(traps.losses(batch)))
@@ -109,7 +124,7 @@ def shortcut_objects(bench: Workbench) -> list[str]:
 
 
 def _pairs(
-    bench: Workbench, ids: tuple[str, ...], model: LGM, teacher: LGM
+    bench: Workbench, ids: tuple[str, ...], model: GaussianGenerator, teacher: GaussianGenerator
 ) -> Iterator[tuple[Sequence[str], GaussianBatch, GaussianBatch]]:
     """Yield what both generators make of the drawn objects, batch by batch, behind their ids."""
     for batch in _batches(bench, bench.draw(ids), bench.profile.eval.batch_size):
@@ -119,7 +134,8 @@ def _pairs(
 
 def _batches(bench: Workbench, ids: list[str], batch_size: int) -> Iterator[ViewBatch]:
     views = bench.profile.eval.views
-    return evaluation_batches(bench.dataset, ids, bench.input_size, bench.output_size, views, batch_size, bench.seed)
+    sizes = (bench.input_size, bench.output_size)
+    return evaluation_batches(bench.dataset, ids, *sizes, views, batch_size, bench.seed, bench.input_views)
 
 
 def _summarise(key: str, depths: list[dict[str, torch.Tensor]]) -> TrapDepths:

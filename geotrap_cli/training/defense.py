@@ -1,8 +1,7 @@
-"""``geotrap train``: traps on target data, distillation on source data."""
+"""``geotrap train``: a defense on target and source data, the traps unless the profile names another."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,13 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from geotrap_cli.defenses import Defense, StepObjective
+from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.audit import TrapAudit, write_audit
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import save_generator, weights_hash
 from geotrap_cli.options import CommonOptions
+from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.progress import StepProgress
@@ -24,7 +26,8 @@ from geotrap_cli.reports.geometry_plots import GEOMETRY, geometry_picture
 from geotrap_cli.runs import RunFolder, create_or_resume
 from geotrap_cli.training.audit import audit_defense, shortcut_objects
 from geotrap_cli.training.checkpoints import Checkpointer
-from geotrap_cli.training.defense_objective import DefenseObjective
+from geotrap_cli.training.defense_context import DefenseContext
+from geotrap_cli.training.effort import Effort, EffortMeter
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
@@ -46,25 +49,41 @@ class DefenseResult:
     Attributes:
         run: Its folder; the released weights are in ``model/``.
         audit: What it did to the generator.
-        seconds: Duration of the optimisation.
+        method: Key of the defense.
+        effort: What the optimisation took.
+        batch_size: Objects of a batch, the unit of its passes.
+        stopped_by: The field of ``[defense]`` whose budget ended it before ``train.steps``; None where none did.
     """
 
     run: Path
     audit: TrapAudit
-    seconds: float
+    method: str
+    effort: Effort
+    batch_size: int
+    stopped_by: str | None
 
     def payload(self) -> dict[str, Any]:
         """Return the result for ``--json``."""
-        return {"run": str(self.run), **self.audit.payload(), "seconds": self.seconds}
+        effort = self.effort.payload(self.batch_size)
+        found = {"run": str(self.run), "defense": self.method, **self.audit.payload(), **effort}
+        return {**found, "stopped_by": self.stopped_by}
 
     def render(self, console: Console) -> None:
         """Print the audit, and where the weights lie."""
         for table in audit_tables(self.audit, self.audit.states()):
             console.print(table)
             console.print()
+        console.print(self._effort_line(), highlight=False)
         console.print(f"geometry: {self.run / GEOMETRY}", soft_wrap=True)
         console.print(f"defended weights: {self.run / MODEL}", soft_wrap=True)
         console.print("next: geotrap attack --lora", highlight=False)
+
+    def _effort_line(self) -> str:
+        effort = self.effort
+        gradients = effort.gradient_evaluations(self.batch_size)
+        cost = f"{effort.steps} steps, {gradients:g} gradient evaluations, {effort.seconds:.1f} s"
+        line = f"defense {self.method}: {cost}"
+        return f"{line}, ended by defense.{self.stopped_by}" if self.stopped_by else line
 
 
 def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console) -> DefenseResult:
@@ -77,20 +96,24 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
     profile = loaded.profile
     device = pick_device(options.device)
     torch.manual_seed(profile.train.seed)
-    traps = TrapSet.from_profile(profile)
+    defense = load_defense(profile)
+    traps = measured_traps(profile, defense)
     model, teacher = open_model(profile, device), open_model(profile, device)
     bench = open_workbench(profile, device, model)
     trainable = select_parameters(model, *layer_choice(model, profile))
     optimizer = make_optimizer(profile, model, trainable)
-    objective = DefenseObjective(bench, model, teacher, traps)
+    context = DefenseContext(bench, model, teacher, trainable, traps)
+    defense.prepare(context)
+    objective = defense.objective(context) if defense.trains else None
     with create_or_resume("train", options, loaded) as run:
         record_inputs(run, bench, teacher)
         _prepare(bench, objective, console, options.quiet)
-        began = time.perf_counter()
-        _train(objective, trainable, optimizer, run, console, options.quiet)
-        seconds = time.perf_counter() - began
+        effort, stopped_by = Effort(), None
+        if objective is not None:
+            effort, stopped_by = _train(context, defense, objective, optimizer, run, console, options.quiet)
         save_generator(model, run.path / MODEL)
-        result = DefenseResult(run.path, audit_defense(bench, traps, model, teacher, trainable), seconds)
+        audit = audit_defense(bench, traps, model, teacher, trainable)
+        result = DefenseResult(run.path, audit, defense.key, effort, profile.train.batch_size, stopped_by)
         write_audit(run.path, result.audit)
         geometry_picture(result.audit.states(), run.path / GEOMETRY)
         run.record(defended=weights_hash(model))
@@ -98,14 +121,41 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
     return result
 
 
-def _prepare(bench: Workbench, objective: DefenseObjective, console: Console, quiet: bool) -> None:
+def load_defense(profile: Profile) -> Defense:
+    """Return the defense that ``[defense]`` names, with its options.
+
+    Raises:
+        UsageError: There is no such defense.
+    """
+    key = profile.defense.method
+    defense: Defense = build_plugin("geotrap.defenses", key, profile.defense.options(key))
+    return defense
+
+
+def measured_traps(profile: Profile, defense: Defense) -> TrapSet | None:
+    """Return the traps of a profile, which a defense minimises or which are measured after it; None where it has none.
+
+    Raises:
+        UsageError: There is none, and the defense minimises them.
+    """
+    if profile.traps:
+        return TrapSet.from_profile(profile)
+    if defense.uses_traps:
+        what = f"the profile has no [traps.KEY] table, and defense '{defense.key}' minimises traps"
+        raise UsageError(what, "Add one, for example [traps.position]")
+    return None
+
+
+def _prepare(bench: Workbench, objective: StepObjective | None, console: Console, quiet: bool) -> None:
     train = bench.profile.train
     wanted = [bench.draw(bench.splits.eval_target), bench.draw(bench.splits.source_eval), shortcut_objects(bench)]
-    wanted.append(objective.drawn(train.steps))
+    wanted.append([] if objective is None else objective.drawn(train.steps))
     prepare_views(bench, [name for ids in wanted for name in ids], console, quiet)
 
 
-def make_optimizer(profile: Profile, model: LGM, trainable: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(
+    profile: Profile, model: GaussianGenerator, trainable: Mapping[str, nn.Parameter]
+) -> torch.optim.Optimizer:
     """Return the AdamW of ``[train]`` over ``trainable``, with the learning rates of ``[layers]``."""
     train = profile.train
     groups = parameter_groups(model, trainable, train.lr, profile.layers.lr_multipliers)
@@ -113,29 +163,39 @@ def make_optimizer(profile: Profile, model: LGM, trainable: Mapping[str, nn.Para
 
 
 def _train(
-    objective: DefenseObjective,
-    trainable: Mapping[str, nn.Parameter],
+    context: DefenseContext,
+    defense: Defense,
+    objective: StepObjective,
     optimizer: torch.optim.Optimizer,
     run: RunFolder,
     console: Console,
     quiet: bool,
-) -> None:
-    train, model = objective.bench.profile.train, objective.model
+) -> tuple[Effort, str | None]:
+    """Take the steps; return what they cost and which budget ended them, if one did."""
+    profile, model, trainable = context.bench.profile, context.model, context.trained
+    train, folder = profile.train, run.path / "checkpoints" / "last"
+    meter = EffortMeter(profile.defense, train.batch_size, folder)
+    tensors = {**trainable, **{f"defense.{name}": value for name, value in defense.state().items()}}
     checkpointer = Checkpointer(
-        run.path / "checkpoints" / "last", trainable, optimizer, lambda folder: save_generator(model, folder)
+        folder, tensors, optimizer, lambda folder: save_generator(model, folder), write_more=meter.write
     )
-    static = (f"{key}_static" for key in objective.traps.traps)
-    shown = ("total", *objective.retention.metric_names, *static, *objective.dynamic.metric_names)
+    shown = objective.metric_names
     model.train()
-    with StepProgress(console, "train", train.steps, shown, train.log_every, quiet) as progress:
+    with (
+        StepProgress(console, "train", train.steps, shown, train.log_every, quiet) as progress,
+        meter.watching(model, context.teacher),
+    ):
 
         def on_step(step: int, metrics: Metrics) -> None:
+            meter.finished_step(step)
             progress.update(step, metrics)
-            if step % train.log_every == 0 or step == train.steps:
+            if step % train.log_every == 0 or step == train.steps or meter.spent:
                 run.log({"step": step, **metrics})
 
         settings = LoopSettings(train.steps, train.clip_norm, train.checkpoint_every)
         schedule = make_schedule(train.schedule, train.steps, train.warmup_steps)
-        hooks = LoopHooks(on_step=on_step, backward=objective.backward)
+        hooks = LoopHooks(on_step=on_step, backward=objective.backward, should_stop=lambda _: meter.spent is not None)
         optimise(objective, list(trainable.values()), optimizer, schedule, settings, hooks, checkpointer)
     model.eval()
+    effort = meter.so_far
+    return effort, meter.spent if effort.steps < train.steps else None

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from geotrap_cli.gaussians import GaussianBatch, activate
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.dynamic import DynamicTerm
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.precision import autocast
@@ -41,7 +41,7 @@ class DefenseObjective:
         UsageError: A mechanism of ``[robust]`` could not act, or does not fit the model.
     """
 
-    def __init__(self, bench: Workbench, model: LGM, teacher: LGM, traps: TrapSet) -> None:
+    def __init__(self, bench: Workbench, model: GaussianGenerator, teacher: GaussianGenerator, traps: TrapSet) -> None:
         self.bench, self.model, self.teacher, self.traps = bench, model, teacher.eval().requires_grad_(False), traps
         seed = bench.profile.train.seed
         self.target = bench.sampler(bench.splits.defense_target, 0, seed)
@@ -51,6 +51,12 @@ class DefenseObjective:
         self.dynamic = DynamicTerm(bench.profile, model, traps.traps)
         terms = (self.mechanisms.conflict, self.dynamic if self.dynamic.terms else None)
         self.extra_terms: Sequence[TargetTerm] = tuple(term for term in terms if term is not None)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics that progress shows."""
+        static = (f"{key}_static" for key in self.traps.traps)
+        return ("total", *self.retention.metric_names, *static, *self.dynamic.metric_names)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """Return the named loss terms of one step; the traps' own values are reported unweighted."""
@@ -82,12 +88,12 @@ class DefenseObjective:
         """Gaussians of the target and of the source objects, with the weights as they are."""
         if self.mechanisms.needs_clean_gradient and not self.mechanisms.treatments:
             with self.mechanisms.watching():
-                both = activate(self._forward(torch.cat([target, source])))
+                both = self.model.activate(self._forward(torch.cat([target, source])))
             return both[: len(target)], both[len(target) :]
         # Apart: two backward passes through one graph would cost twice, and what is only reported needs no graph.
         with self.mechanisms.watching(), torch.set_grad_enabled(self.mechanisms.needs_clean_gradient):
-            defended = activate(self._forward(target))
-        return defended, activate(self._forward(source))
+            defended = self.model.activate(self._forward(target))
+        return defended, self.model.activate(self._forward(source))
 
     def _forward(self, images: Tensor) -> Tensor:
         with autocast(self.bench.profile.train.precision, self.bench.device):

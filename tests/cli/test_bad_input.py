@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from geotrap_cli import atomic
 from geotrap_cli.run_folder import RunFolder
-from geotrap_cli.training import attack_cell, defense
+from geotrap_cli.training import attack_cell, defense_objective
 
 SIZE, VIEWS, RADIUS, FOV = 16, 8, 2.0, 0.9
 TENSORS = "diffusion_pytorch_model.safetensors"
@@ -321,7 +321,7 @@ class TestEndings:
     def test_an_interrupted_run_says_how_to_go_on(
         self, train: Any, geotrap: Any, here: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        call = defense.DefenseObjective.__call__
+        call = defense_objective.DefenseObjective.__call__
 
         def pressed(self: Any, step: int) -> Any:
             if step == 1:
@@ -329,7 +329,7 @@ class TestEndings:
             return call(self, step)
 
         with monkeypatch.context() as patch:
-            patch.setattr(defense.DefenseObjective, "__call__", pressed)
+            patch.setattr(defense_objective.DefenseObjective, "__call__", pressed)
             done = train()
         run = the_run(here)
         refused(done, 130, f"the state is in runs/{run.name}", f"Go on with `geotrap train --resume runs/{run.name}`")

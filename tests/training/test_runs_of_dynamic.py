@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from geotrap_cli.__main__ import main
-from geotrap_cli.training import defense
+from geotrap_cli.training import defense_objective
 
 WEIGHTS = "model/diffusion_pytorch_model.safetensors"
 SETTINGS = (
@@ -48,7 +48,7 @@ def test_the_term_is_logged_and_resuming_draws_the_same_probes(
         ["opacity_dynamic"],
         ["position_dynamic"],
     ]
-    call = defense.DefenseObjective.__call__
+    call = defense_objective.DefenseObjective.__call__
 
     def press(self: Any, step: int) -> Any:
         if step == 1:
@@ -56,7 +56,7 @@ def test_the_term_is_logged_and_resuming_draws_the_same_probes(
         return call(self, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(defense.DefenseObjective, "__call__", press)
+        patch.setattr(defense_objective.DefenseObjective, "__call__", press)
         assert train("halved") == 130
     (halved,) = (tmp_path / "halved").iterdir()
     assert len(rows(halved)) == 2

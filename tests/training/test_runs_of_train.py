@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from geotrap_cli.__main__ import main
 from geotrap_cli.run_folder import LOCK, RunFolder
-from geotrap_cli.training import checkpoints, defense
+from geotrap_cli.training import checkpoints, defense, defense_objective
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 Command = Callable[..., int]
@@ -148,14 +148,14 @@ class TestInterrupted:
     @pytest.fixture
     def press(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Ctrl-C while the fourth step runs."""
-        call = defense.DefenseObjective.__call__
+        call = defense_objective.DefenseObjective.__call__
 
         def pressed(self: Any, step: int) -> Any:
             if step == 3:
                 signal.raise_signal(signal.SIGINT)
             return call(self, step)
 
-        monkeypatch.setattr(defense.DefenseObjective, "__call__", pressed)
+        monkeypatch.setattr(defense_objective.DefenseObjective, "__call__", pressed)
 
     def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(
         self,
@@ -195,14 +195,14 @@ class TestFailures:
         reference: Path,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        call = defense.DefenseObjective.__call__
+        call = defense_objective.DefenseObjective.__call__
 
         def broken(self: Any, step: int) -> Any:
             terms = call(self, step)
             return terms | {"total": terms["total"] * float("nan")} if step == 4 else terms
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(defense.DefenseObjective, "__call__", broken)
+            patch.setattr(defense_objective.DefenseObjective, "__call__", broken)
             assert train() == 1
         (run,) = runs()
         kept = f"the checkpoint of step 3 is kept in {run / 'checkpoints' / 'last'}"

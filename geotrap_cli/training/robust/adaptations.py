@@ -87,3 +87,10 @@ class LowRankAdaptation:
     def deltas(self) -> dict[str, Tensor]:
         """Return δ of each adapted weight."""
         return {name: factors.delta for name, factors in self._factors.items()}
+
+
+def make_adaptation(
+    kind: str, model: nn.Module, adapters: Mapping[str, Adapter], generator: torch.Generator
+) -> Adaptation:
+    """Return a fresh adaptation: ``full`` over all weights, ``lora`` over the modules of ``adapters``."""
+    return FullAdaptation(model) if kind == "full" else LowRankAdaptation(model, adapters, generator)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.models.generator import GaussianGenerator
+from geotrap_cli.training.robust.directions import of_length, weight_gradient
 from geotrap_cli.training.robust.places import Place, gaussians_at, shifted
 
 #: The aggregated loss of the traps, a scalar.
@@ -29,17 +30,16 @@ class AdversarialWeights:
 
     name = "awp"
 
-    def __init__(self, model: nn.Module, loss: TrapLoss, rho: float, precision: str) -> None:
+    def __init__(self, model: GaussianGenerator, loss: TrapLoss, rho: float, precision: str) -> None:
         self.model, self.loss, self.rho, self.precision = model, loss, rho, precision
 
     def place(self, step: int, images: Tensor) -> Place:
         """Return the adversarial weights for ``images``."""
         del step
-        own = {name: value.detach().requires_grad_() for name, value in self.model.named_parameters()}
-        loss = self.loss(gaussians_at(self.model, Place(images, own), self.precision, images.device))
-        gradients = torch.autograd.grad(loss, list(own.values()), materialize_grads=True)
-        norm = torch.stack([gradient.double().square().sum() for gradient in gradients]).sum().sqrt()
+
+        def loss(weights: Mapping[str, Tensor]) -> Tensor:
+            return self.loss(gaussians_at(self.model, Place(images, weights), self.precision, images.device))
+
         # A NaN is no zero: it goes on, and the loop names it.
-        length = 0.0 if norm == 0 else self.rho / float(norm)
-        deltas = {name: length * gradient for name, gradient in zip(own, gradients, strict=True)}
+        deltas = of_length(weight_gradient(self.model, loss), self.rho)
         return Place(images, shifted(self.model, deltas))

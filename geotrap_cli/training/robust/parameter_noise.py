@@ -28,9 +28,12 @@ class ParameterNoise:
     def place(self, step: int, images: Tensor) -> Place:
         """Return the noisy weights of ``step``."""
         generator = torch_stream(self.seed, step, Stream.PARAMETER_NOISE, images.device)
-        deltas = {name: self._noise(tensor.detach(), generator) for name, tensor in self.model.named_parameters()}
+        own = self.model.named_parameters()
+        deltas = {name: relative_noise(tensor.detach(), self.sigma, generator) for name, tensor in own}
         return Place(images, shifted(self.model, deltas))
 
-    def _noise(self, tensor: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
-        return noise * (self.sigma * tensor.square().mean().sqrt())
+
+def relative_noise(tensor: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """Return σ·RMS(tensor)·ξ of the tensor's shape; ``generator`` is on its device."""
+    noise = torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
+    return noise * (sigma * tensor.square().mean().sqrt())

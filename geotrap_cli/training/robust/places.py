@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from geotrap_cli.gaussians import GaussianBatch, activate
+from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.precision import autocast
 
 
@@ -52,8 +53,14 @@ def shifted(model: nn.Module, deltas: Mapping[str, Tensor]) -> dict[str, Tensor]
     return {name: own[name] + delta.detach() for name, delta in deltas.items()}
 
 
-def gaussians_at(model: nn.Module, place: Place, precision: str, device: torch.device) -> GaussianBatch:
+def attacked(model: nn.Module, deltas: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return every weight as an attacker has it, θ + δ where it has a δ; gradients flow to δ, none to θ."""
+    weights = {name: value.detach() for name, value in model.named_parameters()}
+    return weights | {name: weights[name] + delta for name, delta in deltas.items()}
+
+
+def gaussians_at(model: GaussianGenerator, place: Place, precision: str, device: torch.device) -> GaussianBatch:
     """Return what the generator makes of the place's images with the place's weights."""
     with autocast(precision, device):
         raw = functional_call(model, dict(place.weights), (place.images,))
-    return activate(raw)
+    return model.activate(raw)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geotrap_cli.errors import NonFiniteError
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.losses import with_total
 from geotrap_cli.training.robust.adaptations import Adaptation
-from geotrap_cli.training.robust.places import Place, gaussians_at
+from geotrap_cli.training.robust.places import Place, attacked, gaussians_at
 from geotrap_cli.training.robust.streams import Stream, derived_seed
 from geotrap_cli.training.workbench import Workbench
 
@@ -41,6 +43,37 @@ class Budget:
     lr: float
 
 
+def attack_path(
+    loss: Callable[[int, Mapping[str, Tensor]], Tensor], adaptation: Adaptation, budget: Budget, step: int
+) -> Iterator[dict[str, Tensor]]:
+    """Take the steps of a simulated attack and yield after each what it adds to the weights, constant.
+
+    What is yielded holds until the next step is taken.
+
+    Args:
+        loss: The attacker's loss at one of its steps, counted from 0, by the δ of each adapted weight.
+        adaptation: What it trains.
+        budget: How.
+        step: Step of the defense, for errors.
+
+    Raises:
+        NonFiniteError: The loss is not finite.
+    """
+    parameters = adaptation.parameters
+    optimizer = OPTIMIZERS[budget.optimizer](parameters, budget.lr)
+    for index in range(budget.steps):
+        value = loss(index, adaptation.deltas())
+        if not math.isfinite(float(value.detach())):
+            what = f"the loss of a simulated attack is {float(value.detach())} at step {step + 1}"
+            raise NonFiniteError(what, f"Lower its learning rate, {budget.lr:g}, in a new run")
+        gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+        optimizer.step()
+        yield {name: delta.detach() for name, delta in adaptation.deltas().items()}
+
+
 class AttackSimulator:
     """Fine-tunes on views of defense-target objects with the reconstruction loss, as an attacker would.
 
@@ -50,7 +83,7 @@ class AttackSimulator:
         stream: Which draws of views are this simulator's own.
     """
 
-    def __init__(self, bench: Workbench, model: nn.Module, stream: Stream) -> None:
+    def __init__(self, bench: Workbench, model: GaussianGenerator, stream: Stream) -> None:
         train = bench.profile.train
         self.bench, self.model, self.batch_size = bench, model, train.batch_size
         self.loss = bench.reconstruction_loss()
@@ -63,25 +96,13 @@ class AttackSimulator:
         Raises:
             NonFiniteError: The attacker's loss is not finite.
         """
-        parameters = adaptation.parameters
-        optimizer = OPTIMIZERS[budget.optimizer](parameters, budget.lr)
-        for index in range(budget.steps):
-            loss = self._loss(step * budget.steps + index, adaptation)
-            if not math.isfinite(float(loss.detach())):
-                what = f"the loss of a simulated attack is {float(loss.detach())} at step {step + 1}"
-                raise NonFiniteError(what, f"Lower its learning rate, {budget.lr:g}, in a new run")
-            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
-            optimizer.step()
-        return {name: delta.detach() for name, delta in adaptation.deltas().items()}
+        first = step * budget.steps
+        path = attack_path(lambda index, deltas: self._loss(first + index, deltas), adaptation, budget, step)
+        return deque(path, maxlen=1).pop()
 
-    def _loss(self, draw: int, adaptation: Adaptation) -> Tensor:
+    def _loss(self, draw: int, deltas: Mapping[str, Tensor]) -> Tensor:
         device = self.bench.device
         batch = self.sampler.batch(draw, self.batch_size).to(device)
-        weights = {name: value.detach() for name, value in self.model.named_parameters()}
-        weights |= {name: weights[name] + delta for name, delta in adaptation.deltas().items()}
-        place = Place(batch.images, weights)
+        place = Place(batch.images, attacked(self.model, deltas))
         gaussians = gaussians_at(self.model, place, self.bench.profile.train.precision, device)
         return with_total(self.loss(gaussians, batch))["total"]

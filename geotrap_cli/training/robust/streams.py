@@ -17,6 +17,12 @@ class Stream(IntEnum):
     UNROLLED_ADAPTER = 104
     UNROLLED_VIEWS = 105
     HEAD_VIEWS = 106
+    DEFENSE_ADAPTER = 107
+    DEFENSE_CHOICE = 108
+    DEFENSE_NOISE = 109
+    DEFENSE_SAMPLES = 110
+    ATTACKER_TARGETS = 111
+    ATTACKER_SOURCES = 112
 
 
 def numpy_stream(seed: int, step: int, stream: Stream) -> np.random.Generator:

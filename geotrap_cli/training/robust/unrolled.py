@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.profile.schema import UnrolledTable
 from geotrap_cli.training.adapters import configured_adapters
-from geotrap_cli.training.robust.adaptations import Adaptation, FullAdaptation, LowRankAdaptation
+from geotrap_cli.training.robust.adaptations import make_adaptation
 from geotrap_cli.training.robust.places import Place, shifted
 from geotrap_cli.training.robust.simulation import AttackSimulator, Budget
 from geotrap_cli.training.robust.streams import Stream, numpy_stream, torch_stream
@@ -27,7 +27,7 @@ class UnrolledAttack:
 
     name = "unrolled"
 
-    def __init__(self, bench: Workbench, model: LGM, table: UnrolledTable) -> None:
+    def __init__(self, bench: Workbench, model: GaussianGenerator, table: UnrolledTable) -> None:
         self.model, self.table, self.seed = model, table, bench.profile.train.seed
         self.simulator = AttackSimulator(bench, model, Stream.UNROLLED_VIEWS)
         self.adapters = configured_adapters(model, bench.profile) if "lora" in table.kinds else {}
@@ -35,7 +35,8 @@ class UnrolledAttack:
     def place(self, step: int, images: Tensor) -> Place:
         """Return the attacked weights of ``step``."""
         kind, budget = self.draw(step)
-        adaptation = self._adaptation(kind, step, images)
+        generator = torch_stream(self.seed, step, Stream.UNROLLED_ADAPTER, images.device)
+        adaptation = make_adaptation(kind, self.model, self.adapters, generator)
         return Place(images, shifted(self.model, self.simulator.run(step, adaptation, budget)))
 
     def draw(self, step: int) -> tuple[str, Budget]:
@@ -44,9 +45,3 @@ class UnrolledAttack:
         kind = table.kinds[rng.integers(len(table.kinds))]
         optimizer = table.optimizers[rng.integers(len(table.optimizers))]
         return kind, Budget(table.steps, optimizer, table.lrs[rng.integers(len(table.lrs))])
-
-    def _adaptation(self, kind: str, step: int, images: Tensor) -> Adaptation:
-        if kind == "full":
-            return FullAdaptation(self.model)
-        generator = torch_stream(self.seed, step, Stream.UNROLLED_ADAPTER, images.device)
-        return LowRankAdaptation(self.model, self.adapters, generator)

@@ -1,0 +1,44 @@
+"""How a defense's own term and the retention become one loss, and how an ascent is kept from running away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+from torch import Tensor
+
+from geotrap_cli.defenses import DefenseConfig, LossTerms
+from geotrap_cli.training.loop import Metrics
+from geotrap_cli.training.terms import Term
+
+
+class AscentConfig(DefenseConfig):
+    """Options of what makes the attacker's loss larger."""
+
+    weight: float = Field(default=50.0, gt=0, description="Weight of the defense's term beside the distillation.")
+    cap: float = Field(
+        default=0.5, gt=0, description="Attacker's loss from which on nothing pushes: bad enough (units of the loss)."
+    )
+
+
+def capped(loss: Tensor, cap: float) -> Tensor:
+    """Return min(L, L_max): an ascent on it ends where the loss is bad enough."""
+    return loss.clamp(max=cap)
+
+
+def mixed(share: float, kept: Term, own: Tensor, metrics: Mapping[str, Tensor]) -> LossTerms:
+    """Return p·K_distill + (1 − p)·own as ``total``, beside the metrics of both.
+
+    Args:
+        share: p.
+        kept: K_distill, weighted as ``[retain]`` says.
+        own: What the defense minimises beside it, weighted.
+        metrics: What is reported of that.
+    """
+    return {**metrics, **kept.metrics, "total": share * kept.loss + (1 - share) * own}
+
+
+def backward(terms: LossTerms) -> Metrics:
+    """Run backward from ``total`` and return all terms as numbers."""
+    terms["total"].backward()
+    return {name: float(value.detach()) for name, value in terms.items()}

@@ -1,0 +1,35 @@
+"""Traps in attribute space: the defense that this program is about."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from geotrap_cli.defenses import Defense, StepObjective
+from geotrap_cli.errors import UsageError
+from geotrap_cli.training.defense_context import DefenseContext
+from geotrap_cli.training.defense_objective import DefenseObjective
+
+
+class GeotrapDefense(Defense):
+    """p·R(source) + (1 − p)·λ_trap·[T(target) + Σ extra terms], without rendering; see docs/method.md.
+
+    The traps are those of ``[traps]``, and ``[robust]`` says where else than at the weights themselves they count.
+    """
+
+    key: ClassVar[str] = "geotrap"
+    summary: ClassVar[str] = "traps on attributes of target Gaussians, distillation on the rest"
+    source: ClassVar[str] = "this program, after GaussLock (arXiv 2604.09688)"
+    assumes: ClassVar[str] = "nothing of the attacker's loss; what [robust] simulates"
+    cost: ClassVar[str] = "2 gradients, and those of [robust] and [traps.KEY.dynamic]"
+    uses_traps: ClassVar[bool] = True
+    ignores: ClassVar[tuple[str, ...]] = ()
+
+    def objective(self, context: DefenseContext) -> StepObjective:
+        """Return the traps' own objective.
+
+        Raises:
+            UsageError: There is no trap, or a mechanism of ``[robust]`` could not act.
+        """
+        if context.traps is None:
+            raise UsageError("the profile has no [traps.KEY] table", "Add one, for example [traps.position]")
+        return DefenseObjective(context.bench, context.model, context.teacher, context.traps)
