@@ -31,7 +31,6 @@ from geotrap_cli.run_folder import read_json
 from geotrap_cli.sensitivity.analysis import run_analysis
 from geotrap_cli.sensitivity.request import AnalysisRequest
 from geotrap_cli.sensitivity.result import AnalysisResult
-from geotrap_cli.training.layers import HEAD_UNITS
 
 CHOICES = ("top", "safe", "plain", "random", "all")
 WORDS = {
@@ -41,6 +40,8 @@ WORDS = {
     "random": "random units, as many parameters",
     "all": "all units",
 }
+HEAD = ("unet.conv_out", "conv")
+"""The head of LGM, which no defense here trains."""
 FILLS = 200
 """Random orders tried for a set of units whose parameter count is near the wanted one."""
 
@@ -104,7 +105,7 @@ def rank_units(study: Study, console: Console) -> list[UnitFacts]:
 
 
 def _facts(result: AnalysisResult) -> list[UnitFacts]:
-    rows = [(score.row, score.parameters) for score in result.scores if score.row.unit not in HEAD_UNITS]
+    rows = [(score.row, score.parameters) for score in result.scores if score.row.unit not in HEAD]
     return [UnitFacts(row.unit, size, row.lora_reach, row.block_without_attention) for row, size in rows]
 
 

@@ -12,13 +12,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from geotrap_cli.gaussians import activate
 from geotrap_cli.training.schedules import ScheduleFactor, make_schedule
 
 if TYPE_CHECKING:
     from geotrap_cli.data.views import ViewBatch
     from geotrap_cli.gaussians import GaussianBatch
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 #: Whose objects a step is taken on: the attacker's target objects, public source objects, or those of an honest user.
 Data = Literal["target", "source", "benign"]
@@ -111,10 +110,16 @@ class AttackSetting:
     Attributes:
         steps: The profile's budget, optimizer steps.
         units: Units of the generator.
+        family: Key of the generator's family.
+        affine_head: Whether its raw channels are an affine map of what enters its head.
+        head_layers: Convolutions of its head.
     """
 
     steps: int
     units: int
+    family: str = "lgm"
+    affine_head: bool = True
+    head_layers: int = 2
 
 
 class Attack:
@@ -180,13 +185,13 @@ class Attack:
         """Return what the steps are taken on; ``steps`` is the profile's budget, and their sum the attack's."""
         return (Phase("target", steps),)
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Change weights before anything is trained (surgery, closed-form fits); nothing, unless overridden.
 
         Random numbers come from torch's global generator, which the caller seeds.
         """
 
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """Make ``model`` ready (adapters, frozen parts) and return what is trained, by name: every parameter here.
 
         Random initialisation uses torch's global generator, which the caller seeds. Also called on a model without
@@ -208,9 +213,9 @@ class Attack:
         config = self._options(ScheduleConfig)
         return make_schedule(config.schedule, steps, config.warmup_steps)
 
-    def gaussians(self, raw: torch.Tensor) -> GaussianBatch:
-        """Turn raw channels ``[B, N, 14]`` into what the attack's loss sees; evaluation always uses the true ones."""
-        return activate(raw)
+    def gaussians(self, batch: GaussianBatch) -> GaussianBatch:
+        """Turn the generator's Gaussians into what the attack's loss sees; evaluation always uses the true ones."""
+        return batch
 
     def loss_terms(
         self, gaussians: GaussianBatch, batch: ViewBatch, phase: Phase, reconstruction: ReconstructionTerms
@@ -224,7 +229,7 @@ class Attack:
         del gaussians, batch
         return {}
 
-    def after_step(self, model: LGM, step: int) -> None:
+    def after_step(self, model: GaussianGenerator, step: int) -> None:
         """Do what follows an optimizer step (averaging, validation); ``step`` is 1 after the first."""
 
     @property
@@ -249,15 +254,15 @@ class Attack:
         """Return whether the attacker stops before the budget is spent; asked after every step."""
         return False
 
-    def as_released(self, model: LGM) -> contextlib.AbstractContextManager[object]:
+    def as_released(self, model: GaussianGenerator) -> contextlib.AbstractContextManager[object]:
         """Return a context in which ``model`` is what would be released by now, for evaluations along the way."""
         del model
         return contextlib.nullcontext()
 
-    def finish(self, model: LGM) -> None:
+    def finish(self, model: GaussianGenerator) -> None:
         """Turn ``model`` into what the attacker ends up with (merging, the best step); evaluated last."""
 
-    def save(self, model: LGM, folder: Path) -> None:
+    def save(self, model: GaussianGenerator, folder: Path) -> None:
         """Write what the attacker ends up with: a diffusers folder here, an adapter in PEFT's format elsewhere."""
         # Imported here: listing attacks should not load diffusers.
         from geotrap_cli.models.loading import save_generator

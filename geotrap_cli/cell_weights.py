@@ -7,7 +7,7 @@ from pathlib import Path
 from geotrap_cli.compat import ensure_torchvision
 from geotrap_cli.errors import UsageError
 from geotrap_cli.models.folder import CONFIG_NAME, load_folder
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.run_folder import RunFolder
 
 WEIGHTS = "weights"
@@ -30,7 +30,7 @@ def find_cell_weights(run: Path, method: str, subject: str) -> Path:
     raise UsageError(f"{run} kept no weights of {name}", hint=hint)
 
 
-def open_cell_weights(folder: Path, base: LGM) -> LGM:
+def open_cell_weights(folder: Path, base: GaussianGenerator) -> GaussianGenerator:
     """Return the attacked model on the CPU.
 
     Args:
@@ -48,14 +48,14 @@ def open_cell_weights(folder: Path, base: LGM) -> LGM:
     return _merge_adapter(folder, base)
 
 
-def _merge_adapter(folder: Path, base: LGM) -> LGM:
+def _merge_adapter(folder: Path, base: GaussianGenerator) -> GaussianGenerator:
     ensure_torchvision()
     import peft
 
     try:
         # PEFT also takes pickled weights, but only where there is no safetensors file.
         adapted = peft.PeftModel.from_pretrained(base, str(folder), torch_device="cpu")
-        merged: LGM = adapted.merge_and_unload()
+        merged: GaussianGenerator = adapted.merge_and_unload()
     except (ValueError, RuntimeError, KeyError, OSError) as error:
         first = " ".join(str(error).split())[:200]
         raise UsageError(

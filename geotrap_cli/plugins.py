@@ -146,12 +146,14 @@ def _import(entry: EntryPoint) -> type[Any]:
 def _contract_problem(entry: EntryPoint, plugin: Any) -> str | None:
     if not isinstance(plugin, type):
         return f"{entry.value} is not a class"
-    if entry.group == "geotrap.models":
-        return None
     if not isinstance(getattr(plugin, "summary", None), str):
         return f"{entry.value} has no `summary` (one line of text)"
     if getattr(plugin, "key", None) != entry.name:
         return f"{entry.value}.key is {getattr(plugin, 'key', None)!r}, but it is registered as {entry.name!r}"
+    if entry.group == "geotrap.models":
+        # The options of a generator are those of [model]; its sizes are what a profile chooses from.
+        presets = getattr(plugin, "presets", None)
+        return None if isinstance(presets, Mapping) else f"{entry.value} has no `presets` (settings by name)"
     if not hasattr(getattr(plugin, "Config", None), "model_validate_json"):
         return f"{entry.value} has no `Config` (a pydantic model)"
     return None

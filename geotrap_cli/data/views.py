@@ -15,13 +15,15 @@ __all__ = ["ViewBatch", "ViewSampler", "evaluation_batches"]
 
 # Keeps the stream that shuffles objects apart from the streams that draw views.
 _SHUFFLE = 1
+RING = 4
+"""Views of a ring."""
 
 
 class ViewSampler:
     """Training batches as a function of (seed, step): a resumed run sees what an uninterrupted one would have seen.
 
-    Objects come in shuffled epochs, so that each appears equally often. Input views are a ring of four, with a random
-    first view; supervised views are random and may repeat input views, as in LGM's training.
+    Objects come in shuffled epochs, so that each appears equally often. Input views are the first of a ring of four
+    that begins anywhere; supervised views are random and may repeat input views, as in LGM's training.
 
     Args:
         dataset: where the views come from.
@@ -30,6 +32,7 @@ class ViewSampler:
         output_size: side of the supervised images in pixels.
         supervised_views: supervised views an object; none where only the generator's input is needed.
         seed: another seed gives other draws.
+        input_views: input views an object, one to four.
         surface: also give the surface points of the input views.
         surface_size: side of the surface maps; the input size where None.
 
@@ -46,12 +49,13 @@ class ViewSampler:
         supervised_views: int,
         seed: int,
         *,
+        input_views: int = RING,
         surface: bool = False,
         surface_size: int | None = None,
     ) -> None:
         self.dataset, self.ids = dataset, tuple(ids)
         self.input_size, self.output_size = input_size, output_size
-        self.supervised_views, self.seed = supervised_views, seed
+        self.supervised_views, self.seed, self.input_views = supervised_views, seed, _check_inputs(input_views)
         self.surface_size = (surface_size or input_size) if surface else None
         self._counts = view_counts(dataset, self.ids, supervised_views)
 
@@ -76,7 +80,7 @@ class ViewSampler:
     def _draw(self, id: str, rng: np.random.Generator) -> ViewDraw:
         rings = self.dataset.rings(id)
         supervised = rng.choice(self._counts[id], self.supervised_views, replace=False)
-        return ViewDraw(id, tuple(rings[rng.integers(len(rings))]), tuple(supervised.tolist()))
+        return ViewDraw(id, tuple(rings[rng.integers(len(rings))])[: self.input_views], tuple(supervised.tolist()))
 
 
 def evaluation_batches(
@@ -87,22 +91,24 @@ def evaluation_batches(
     views: int,
     batch_size: int,
     seed: int,
+    input_views: int = RING,
 ) -> Iterator[ViewBatch]:
     """Yield every object of ``ids`` once, in order, with ``views`` novel views.
 
     Input ring and novel views depend on (seed, object id) alone, so that two models, or one model before and after an
-    attack, are measured on the same pictures whatever the batch size. No novel view is an input view.
+    attack, are measured on the same pictures whatever the batch size. No novel view is one of the ring, of which the
+    first ``input_views`` go in: generators with fewer are measured on the same novel views.
 
     Raises:
         UsageError: no objects, an unknown one, or one with too few views.
     """
     counts = view_counts(dataset, ids, views)
-    draws = [_evaluation_draw(dataset, id, counts[id], views, seed) for id in ids]
+    draws = [_evaluation_draw(dataset, id, counts[id], views, seed, _check_inputs(input_views)) for id in ids]
     for start in range(0, len(draws), batch_size):
         yield assemble(dataset, draws[start : start + batch_size], input_size, output_size)
 
 
-def _evaluation_draw(dataset: ObjectDataset, id: str, count: int, views: int, seed: int) -> ViewDraw:
+def _evaluation_draw(dataset: ObjectDataset, id: str, count: int, views: int, seed: int, input_views: int) -> ViewDraw:
     rng = np.random.default_rng([seed, zlib.crc32(id.encode())])
     rings = dataset.rings(id)
     inputs = tuple(rings[rng.integers(len(rings))])
@@ -110,7 +116,13 @@ def _evaluation_draw(dataset: ObjectDataset, id: str, count: int, views: int, se
     if views > len(novel):
         what = f"object {id!r} has {len(novel)} novel views, {views} are wanted"
         raise UsageError(what, hint="Lower the number of evaluation views")
-    return ViewDraw(id, inputs, tuple(np.sort(rng.choice(novel, views, replace=False)).tolist()))
+    return ViewDraw(id, inputs[:input_views], tuple(np.sort(rng.choice(novel, views, replace=False)).tolist()))
+
+
+def _check_inputs(count: int) -> int:
+    if not 1 <= count <= RING:
+        raise UsageError(f"a generator of {count} input views cannot be fed", hint=f"Data sets give 1 to {RING} views")
+    return count
 
 
 def view_counts(dataset: ObjectDataset, ids: Sequence[str], wanted: int) -> dict[str, int]:

@@ -47,6 +47,7 @@ class EvaluationSettings:
         output_size: Side of the compared images, pixels.
         seed: Seed of the choice of views.
         autocast: Number format of the network's forward pass, None for its own. Rendering stays in float32.
+        input_views: Views that go into the generator.
     """
 
     views: int
@@ -55,12 +56,15 @@ class EvaluationSettings:
     output_size: int
     seed: int = 0
     autocast: torch.dtype | None = None
+    input_views: int = 4
 
     @classmethod
-    def from_profile(cls, profile: Profile, input_size: int, output_size: int) -> EvaluationSettings:
+    def from_profile(
+        cls, profile: Profile, input_size: int, output_size: int, input_views: int = 4
+    ) -> EvaluationSettings:
         """Return the settings of the profile's ``[eval]`` table."""
         table = profile.eval
-        return cls(table.views, table.batch_size, input_size, output_size, profile.data.seed)
+        return cls(table.views, table.batch_size, input_size, output_size, profile.data.seed, input_views=input_views)
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,7 @@ def _batches(dataset: ObjectDataset, ids: Sequence[str], settings: EvaluationSet
         views=settings.views,
         batch_size=settings.batch_size,
         seed=settings.seed,
+        input_views=settings.input_views,
     )
 
 

@@ -32,6 +32,10 @@ class Generator(Protocol):
         """
         ...
 
+    def activate(self, raw: Tensor) -> GaussianBatch:
+        """Turn the raw output ``[B, N, 14]`` into Gaussians."""
+        ...
+
     def units(self) -> dict[str, list[str]]:
         """Parameter names by unit, the grain at which layers are compared; each name exactly once."""
         ...

@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from geotrap_cli.atomic import atomic_path
 from geotrap_cli.errors import GeotrapError, NonFiniteError, UsageError
-from geotrap_cli.models.lgm.architecture import Architecture, architecture
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.family import GeneratorFamily, Settings, family_of_class
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.tensors import fill, read_tensors, shorten
 from geotrap_cli.tensor_files import write_tensors
 
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_STEM: Final = "diffusion_pytorch_model"
+DEFAULT_CLASS: Final = "LGM"
 
 
-def load_folder(folder: Path) -> LGM:
+def load_folder(folder: Path) -> GaussianGenerator:
     """The model in a diffusers folder, in float32; full precision is taken where there are variants.
 
     Raises:
-        UsageError: When a file is missing or damaged, the config is not one of an LGM, or the tensors do not fit it.
+        UsageError: When a file is missing or damaged, the config is not one of a known generator, or the tensors do not
+            fit it.
     """
-    arch = read_architecture(folder)
+    family, settings = read_settings(folder)
     weights = _find_weights(folder)
     with torch.device("meta"):
-        model = LGM(**arch.asdict())
+        model = family.network()(**settings)
     fill(model, read_tensors(weights), str(weights), f"They must fit {folder / CONFIG_NAME}.")
     return model
 
 
 def save_generator(
-    model: LGM, folder: str | Path, variant: str | None = None, dtype: torch.dtype | None = None
+    model: GaussianGenerator, folder: str | Path, variant: str | None = None, dtype: torch.dtype | None = None
 ) -> None:
     """Write ``model`` as a diffusers folder that is either whole or not there; an older one is replaced.
 
@@ -52,7 +54,7 @@ def save_generator(
     """
     target = Path(folder)
     _check_replaceable(target)
-    tensors = {name: _for_disk(name, value, dtype) for name, value in _plain_state(model).items()}
+    tensors = {name: _for_disk(name, value, dtype) for name, value in plain_state(model).items()}
     with atomic_path(target) as temporary:
         temporary.mkdir()
         model.save_config(temporary)
@@ -64,11 +66,11 @@ def weights_name(variant: str | None = None) -> str:
     return f"{WEIGHTS_STEM}.{variant}.safetensors" if variant else f"{WEIGHTS_STEM}.safetensors"
 
 
-def read_architecture(folder: Path) -> Architecture:
-    """The architecture in the config of a diffusers folder.
+def read_settings(folder: Path) -> tuple[type[GeneratorFamily], Settings]:
+    """The family and the settings in the config of a diffusers folder; a config that names no class is an LGM's.
 
     Raises:
-        UsageError: When the config is missing, damaged, or not one of an LGM.
+        UsageError: When the config is missing, damaged, or not one of a known generator.
     """
     path = folder / CONFIG_NAME
     try:
@@ -78,11 +80,14 @@ def read_architecture(folder: Path) -> Architecture:
             f"{path} cannot be read ({' '.join(str(error).split())})",
             hint="A model folder holds config.json and diffusion_pytorch_model.safetensors.",
         ) from error
-    if not isinstance(values, dict) or values.get("_class_name", LGM.__name__) != LGM.__name__:
-        found = values.get("_class_name") if isinstance(values, dict) else type(values).__name__
-        raise UsageError(f"{path} describes {found!r}, not an LGM", hint="Name the folder of an LGM.")
+    named = values.get("_class_name", DEFAULT_CLASS) if isinstance(values, dict) else None
+    family = family_of_class(named) if isinstance(named, str) else None
+    if family is None:
+        found = named if isinstance(values, dict) else type(values).__name__
+        what = f"{path} describes {found!r}, not a generator that is installed"
+        raise UsageError(what, hint="Name the folder of a generator; `geotrap plugins` lists the families.")
     try:
-        return architecture({name: value for name, value in values.items() if not name.startswith("_")})
+        return family, family.check({name: value for name, value in values.items() if not name.startswith("_")})
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from error
 
@@ -113,9 +118,14 @@ def _is_model_file(path: Path) -> bool:
     return path.name == CONFIG_NAME or (path.name.startswith(WEIGHTS_STEM) and path.suffix == ".safetensors")
 
 
-def _plain_state(model: LGM) -> dict[str, Any]:
+def plain_state(model: GaussianGenerator) -> dict[str, Tensor]:
+    """The state dict of a model without adapters.
+
+    Raises:
+        GeotrapError: The model carries adapters.
+    """
     with torch.device("meta"):
-        expected = LGM.from_config(dict(model.config)).state_dict().keys()
+        expected = type(model).from_config(dict(model.config)).state_dict().keys()
     state = model.state_dict()
     if state.keys() != expected:
         raise GeotrapError(

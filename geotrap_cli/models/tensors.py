@@ -35,6 +35,30 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def read_pickled(path: Path) -> dict[str, Tensor]:
+    """All tensors of a ``.pth`` file, as float32 on the CPU, read with ``weights_only=True``: no code of it runs.
+
+    A training checkpoint may hold more; the weights are then under ``model_state_dict`` or ``state_dict``.
+
+    Raises:
+        UsageError: When the file is damaged, holds anything but tensors and plain values, or no weights; or a tensor
+            holds no real numbers, or NaN or infinity.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsageError(
+            f"{path} cannot be read as weights ({_one_line(error)[:200]})",
+            hint="Fetch the file again if it is incomplete; a file that needs its own code is not read.",
+        ) from error
+    for key in ("model_state_dict", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UsageError(f"{path} holds no weights by name", hint="Name a file that holds a state dict.")
+    return {str(name): _as_float32(value, str(name), path) for name, value in content.items()}
+
+
 def _as_float32(tensor: Tensor, name: str, path: Path) -> Tensor:
     if not tensor.is_floating_point():
         raise UsageError(f"{path}: tensor {name} holds {tensor.dtype}, not real numbers".replace("torch.", ""))

@@ -12,11 +12,21 @@ from geotrap_cli.profile.base import Count, FilePath, Names, Seed, Table
 class ModelTable(Table):
     """``[model]``: the generator and its weights."""
 
-    preset: str = Field(default="nano", min_length=1, description="Size of the generator: nano, tiny, small or big.")
+    family: str = Field(default="lgm", min_length=1, description="Generator: a key of the group geotrap.models.")
+    preset: str = Field(
+        default="nano",
+        min_length=1,
+        description="Size: nano, tiny, small or big of lgm; nano, objaverse, cars or chairs of splatter_image.",
+    )
     weights: str = Field(
         default="shipped",
         min_length=1,
-        description='"shipped", "random", a diffusers folder, or an official .safetensors file.',
+        description='"shipped", "random", a diffusers folder, an official .safetensors file, or an id on the Hugging '
+        "Face hub, owner/name or owner/name@revision.",
+    )
+    old_rotation: bool = Field(
+        default=False,
+        description="The official file is from before LGM's rotation fix (its name does not end in _fixrot).",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass: less memory, about a third more time."

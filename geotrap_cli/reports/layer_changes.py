@@ -12,10 +12,11 @@ import torch
 from geotrap_cli.cell_weights import find_cell_weights, open_cell_weights
 from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS, UNDEFENDED
-from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.loading import load_generator, weights_hash
+from geotrap_cli.models.generator import GaussianGenerator
+from geotrap_cli.models.loading import weights_hash
 from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.pairing import AttackPair
+from geotrap_cli.training.weights import weights_source
 
 MODEL = "model"
 DEFENSE = "defense"
@@ -65,7 +66,7 @@ def layer_changes(selection: Selection, pair: AttackPair, label: str) -> LayerCh
     return found
 
 
-def unit_changes(start: LGM, end: Mapping[str, torch.Tensor]) -> list[float | None]:
+def unit_changes(start: GaussianGenerator, end: Mapping[str, torch.Tensor]) -> list[float | None]:
     """Return the relative change of each unit of ``start``, in its order."""
     units = start.units()
     return _changes(units, _tensors(start), end, list(units))
@@ -88,17 +89,17 @@ def _relative(names: list[str], start: Mapping[str, torch.Tensor], end: Mapping[
     return math.sqrt(moved / length) if length > 0 else None
 
 
-def _tensors(model: LGM) -> dict[str, torch.Tensor]:
+def _tensors(model: GaussianGenerator) -> dict[str, torch.Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-def _open_both(selection: Selection) -> dict[str, LGM]:
+def _open_both(selection: Selection) -> dict[str, GaussianGenerator]:
     table = selection.profile.model
     with torch.random.fork_rng(devices=()):
         # Random weights are those of the seed with which every command draws them.
         torch.manual_seed(selection.profile.train.seed)
-        undefended = load_generator(table.preset, table.weights)
-    defended = load_generator(table.preset, str(Path(selection.train_run) / MODEL))
+        undefended = weights_source(selection.profile).load()
+    defended = weights_source(selection.profile, str(Path(selection.train_run) / MODEL)).load()
     models = {UNDEFENDED: undefended, DEFENDED: defended}
     for name, model in models.items():
         if table.fuse_head:

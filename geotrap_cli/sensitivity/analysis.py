@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.runs import create_or_resume
@@ -23,7 +23,7 @@ from geotrap_cli.sensitivity.causal_result import CausalResult
 from geotrap_cli.sensitivity.effects import causal_effects, correlate, gain
 from geotrap_cli.sensitivity.gradients import UnitParameters
 from geotrap_cli.sensitivity.plan import AnalysedWeights, Plan, pick_weights
-from geotrap_cli.sensitivity.reach import reached_units
+from geotrap_cli.sensitivity.reach import reached_units, units_without_attention
 from geotrap_cli.sensitivity.request import REACH, AnalysisRequest
 from geotrap_cli.sensitivity.resampled import resample_scores
 from geotrap_cli.sensitivity.result import AnalysisResult, write_files
@@ -52,7 +52,7 @@ class Subject:
 
     bench: Workbench
     weights: AnalysedWeights
-    model: LGM
+    model: GaussianGenerator
     units: UnitParameters
     reached: frozenset[str]
     selectable: frozenset[str]
@@ -104,7 +104,7 @@ def _open(options: CommonOptions, loaded: LoadedProfile, plan: Plan) -> Subject:
     model = open_model(profile, device, weights.source)
     units = UnitParameters.of(model, model.units())
     reached = reached_units(model, profile.attack.options("lora"))
-    selectable = candidates(units, reached, request.lora_safe, profile.layers.freeze_head)
+    selectable = candidates(units, reached, request.lora_safe, model.head_units if profile.layers.freeze_head else ())
     check_selection(request.select or 0, selectable)
     check_reach(request.reach, units.names, reached)
     changeable = frozenset[str]()
@@ -132,6 +132,7 @@ def _score(measured: Measured, subject: Subject) -> list[UnitScore]:
         measured.source,
         subject.units,
         subject.reached,
+        units_without_attention(subject.units.names, subject.model.place),
         seed=profile.train.seed,
         resamples=profile.eval.bootstrap,
     )

@@ -15,7 +15,7 @@ from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import NonFiniteError, UsageError
 from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED, Cell, CellEvaluation, has_cell, read_cell, write_cell
 from geotrap_cli.evaluation.evaluate import HEADLINE, EvaluationSettings, evaluate
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.options import split_names
 from geotrap_cli.plugins import suggestion
 from geotrap_cli.profile.schema import Profile
@@ -29,7 +29,7 @@ from geotrap_cli.training.workbench import Workbench, open_model, prepare_views
 FOLDER, UNFROZEN = "causal", "unfrozen"
 
 
-def changeable_units(model: LGM, profile: Profile, action: str) -> frozenset[str]:
+def changeable_units(model: GaussianGenerator, profile: Profile, action: str) -> frozenset[str]:
     """Units that the action can change: with ``reset`` all of them, else those that the attack trains."""
     return frozenset(model.units()) if action == RESET else trained_units(model, first_attack(profile).attack)
 
@@ -155,14 +155,14 @@ class CausalStudy:
             roll_back(model, unit, {}, attacked)
         return unfrozen, cells
 
-    def _attack_as_it_is(self, model: LGM) -> tuple[Cell, Held]:
+    def _attack_as_it_is(self, model: GaussianGenerator) -> tuple[Cell, Held]:
         cell, watched = self._attack(model, None, "as it is")
         if diverged(cell):
             raise NonFiniteError(f"the attack {self.method} diverged without any intervention", "Lower its lr")
         write_cell(self.folder / UNFROZEN, cell)
         return cell, watched
 
-    def _attack(self, model: LGM, unit: str | None, words: str) -> tuple[Cell, Held]:
+    def _attack(self, model: GaussianGenerator, unit: str | None, words: str) -> tuple[Cell, Held]:
         """Attack ``model`` with ``unit`` held; also return the attack as it was run."""
         if not self.quiet:
             self.console.print(f"{self.method}, {words}", soft_wrap=True)
@@ -172,13 +172,15 @@ class CausalStudy:
         # The runner works on a copy of the attack.
         return runner.run(self.console, self.quiet), cast(Held, runner.attack)
 
-    def _measure(self, model: LGM, attacked: Cell) -> CellEvaluation:
+    def _measure(self, model: GaussianGenerator, attacked: Cell) -> CellEvaluation:
         bench, step = self.bench, attacked.evaluations[-1].step
-        settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
+        settings = EvaluationSettings.from_profile(
+            bench.profile, bench.input_size, bench.output_size, bench.input_views
+        )
         ids = bench.draw(bench.splits.eval_target)
         return CellEvaluation(step, evaluate(model, bench.dataset, ids, settings, device=bench.device).scores, None)
 
-    def _model(self) -> LGM:
+    def _model(self) -> GaussianGenerator:
         return open_model(self.bench.profile, self.bench.device, self.weights.source)
 
     def _has(self, name: str) -> bool:
@@ -199,7 +201,7 @@ def final_quality(cell: Cell) -> list[float]:
     return [float("nan") if diverged(cell) else score.metrics[HEADLINE] for score in scores]
 
 
-def _copies(model: LGM, unit: str | None = None) -> dict[str, Tensor]:
+def _copies(model: GaussianGenerator, unit: str | None = None) -> dict[str, Tensor]:
     """Copies of the parameters of ``unit``, or of all, by name."""
     named = model.named_parameters()
-    return {name: value.detach().clone() for name, value in named if unit is None or in_unit(name, unit)}
+    return {name: value.detach().clone() for name, value in named if unit is None or in_unit(model, name, unit)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.profile.schema import Profile
@@ -143,7 +143,9 @@ def plan_analysis(options: CommonOptions, loaded: LoadedProfile, request: Analys
     )
 
 
-def _plan_causal(request: AnalysisRequest, profile: Profile, model: LGM, cost: ObjectCost) -> CausalPlan | None:
+def _plan_causal(
+    request: AnalysisRequest, profile: Profile, model: GaussianGenerator, cost: ObjectCost
+) -> CausalPlan | None:
     if request.causal is None:
         return None
     changeable = changeable_units(model, profile, request.causal_action)

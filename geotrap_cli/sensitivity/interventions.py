@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import GeotrapError
-from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.lgm.units import unit_of
+from geotrap_cli.models.generator import GaussianGenerator
 
 FREEZE, RESET, ROLLBACK = "freeze", "reset", "rollback"
 _RESET = 1
@@ -38,21 +37,21 @@ class Held:
             raise AttributeError(name)
         return getattr(self._attack, name)
 
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """Prepare the attack, hold the unit's parameters, and note where they and all adapters begin."""
         known = {name for name, _ in model.named_parameters()}
         trained = self._attack.prepare(model)
         self.began = {
             name: parameter.detach().clone()
             for name, parameter in model.named_parameters()
-            if in_unit(name, self._unit) or plain_name(name) not in known
+            if in_unit(model, name, self._unit) or plain_name(name) not in known
         }
-        held = {name for name in trained if in_unit(name, self._unit)}
+        held = {name for name in trained if in_unit(model, name, self._unit)}
         for name in held:
             trained[name].requires_grad_(False)
         return {name: parameter for name, parameter in trained.items() if name not in held}
 
-    def check_held(self, model: LGM) -> None:
+    def check_held(self, model: GaussianGenerator) -> None:
         """Check that the attack, however it updates weights, did not move the unit.
 
         Raises:
@@ -60,17 +59,17 @@ class Held:
         """
         for name, parameter in model.named_parameters():
             before = self.began.get(name)
-            if before is not None and in_unit(name, self._unit) and not torch.equal(before, parameter):
+            if before is not None and in_unit(model, name, self._unit) and not torch.equal(before, parameter):
                 raise GeotrapError(
                     f"the attack {self._attack.key} moved {self._unit}, which was frozen",
                     hint="Use --causal-action rollback, or another attack",
                 )
 
 
-def in_unit(parameter: str, unit: str | None) -> bool:
+def in_unit(model: GaussianGenerator, parameter: str, unit: str | None) -> bool:
     """Whether a parameter, or what an adapter added beside it, belongs to ``unit``."""
     try:
-        return unit is not None and unit_of(parameter) == unit
+        return unit is not None and model.unit_of(parameter) == unit
     except GeotrapError:
         # An attack may train what it added outside of the generator's own units.
         return False
@@ -81,20 +80,20 @@ def plain_name(parameter: str) -> str:
     return parameter.replace(_WRAPPED, "")
 
 
-def reset_unit(model: LGM, unit: str, seed: int) -> None:
+def reset_unit(model: GaussianGenerator, unit: str, seed: int) -> None:
     """Give the parameters of ``unit`` the values of a freshly made generator, in place."""
     # Not the seed itself: random weights that were made with it would come out as they are.
     own = int(np.random.default_rng([seed, _RESET]).integers(2**62))
     with torch.random.fork_rng(devices=()), torch.device("cpu"):
         torch.manual_seed(own)
-        fresh = dict(LGM.from_config(model.config).named_parameters())
+        fresh = dict(type(model).from_config(model.config).named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if in_unit(name, unit):
+            if in_unit(model, name, unit):
                 parameter.copy_(fresh[name])
 
 
-def roll_back(model: LGM, unit: str, released: Mapping[str, Tensor], began: Mapping[str, Tensor]) -> None:
+def roll_back(model: GaussianGenerator, unit: str, released: Mapping[str, Tensor], began: Mapping[str, Tensor]) -> None:
     """Give ``unit`` the values it had before the attack, in place; an adapter's go back to where they began.
 
     Args:
@@ -105,6 +104,6 @@ def roll_back(model: LGM, unit: str, released: Mapping[str, Tensor], began: Mapp
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if in_unit(name, unit):
+            if in_unit(model, name, unit):
                 plain = plain_name(name)
                 parameter.copy_(released[plain] if plain in released else began[name])

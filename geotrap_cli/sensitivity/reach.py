@@ -6,21 +6,18 @@ would train is read off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
 from geotrap_cli.attacks import Attack
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator, UnitPlace
 from geotrap_cli.plugins import build_plugin
 from geotrap_cli.sensitivity.interventions import in_unit
 
-BLOCK_LISTS = ("down_blocks", "up_blocks")
-MID_BLOCK = "mid_block"
 
-
-def reached_units(model: LGM, options: dict[str, Any], attack: str = "lora") -> frozenset[str]:
+def reached_units(model: GaussianGenerator, options: dict[str, Any], attack: str = "lora") -> frozenset[str]:
     """Units in which ``attack`` trains at least one parameter of its own or of the model.
 
     Args:
@@ -34,7 +31,7 @@ def reached_units(model: LGM, options: dict[str, Any], attack: str = "lora") -> 
     return trained_units(model, build_plugin("geotrap.attacks", attack, options))
 
 
-def trained_units(model: LGM, attack: Attack) -> frozenset[str]:
+def trained_units(model: GaussianGenerator, attack: Attack) -> frozenset[str]:
     """Units in which ``attack`` trains something; what it adds outside of all units belongs to none.
 
     Args:
@@ -43,23 +40,17 @@ def trained_units(model: LGM, attack: Attack) -> frozenset[str]:
     """
     # The attack draws its initialisation, even of numbers that are not stored, from the global generator.
     with torch.random.fork_rng(devices=()), torch.device("meta"):
-        trained = attack.prepare(LGM.from_config(model.config))
-    return frozenset(unit for unit in model.units() if any(in_unit(name, unit) for name in trained))
+        trained = attack.prepare(type(model).from_config(model.config))
+    return frozenset(unit for unit in model.units() if any(in_unit(model, name, unit) for name in trained))
 
 
-def units_without_attention(units: Iterable[str]) -> frozenset[str]:
-    """Units inside a down, middle or up block that has no attention; what lies outside the blocks is not among them."""
-    blocks = {unit: _block(unit) for unit in units}
-    attending = {block for unit, block in blocks.items() if block and unit.startswith(f"{block}.attns.")}
-    return frozenset(unit for unit, block in blocks.items() if block and block not in attending)
+def units_without_attention(units: Iterable[str], place: Callable[[str], UnitPlace]) -> frozenset[str]:
+    """Units inside a block that has no attention; what lies outside the blocks is not among them.
 
-
-def _block(unit: str) -> str | None:
-    """The block that ``unit`` lies in, such as ``unet.down_blocks.3``; None outside of all blocks."""
-    parts = unit.split(".")
-    for position, part in enumerate(parts):
-        if part == MID_BLOCK:
-            return ".".join(parts[: position + 1])
-        if part in BLOCK_LISTS:
-            return ".".join(parts[: position + 2])
-    return None
+    Args:
+        units: All units of a generator.
+        place: Says where each lies.
+    """
+    places = {unit: place(unit) for unit in units}
+    attending = {where.block for where in places.values() if where.attention}
+    return frozenset(unit for unit, where in places.items() if where.block and where.block not in attending)

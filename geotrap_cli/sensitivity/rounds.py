@@ -11,7 +11,7 @@ from rich.console import Console
 
 from geotrap_cli.atomic import atomic_path
 from geotrap_cli.data.stream import SampleStream
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.runs import RunFolder
 from geotrap_cli.sensitivity.gradients import UnitParameters
@@ -50,7 +50,7 @@ class Meter:
     """
 
     bench: Workbench
-    model: LGM
+    model: GaussianGenerator
     units: UnitParameters
     plan: Plan
     run: RunFolder

@@ -10,8 +10,7 @@ import numpy as np
 
 from geotrap_cli.data.base import ObjectRecord
 from geotrap_cli.data.stream import SampleStream
-from geotrap_cli.gaussians import activate
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.sensitivity.gradients import Array, UnitParameters, gradient_norms
 from geotrap_cli.sensitivity.measures import Measure
 
@@ -65,7 +64,7 @@ def _in_turns(records: list[ObjectRecord], key: Callable[[ObjectRecord], str]) -
 
 
 def measure_samples(
-    model: LGM,
+    model: GaussianGenerator,
     units: UnitParameters,
     stream: SampleStream,
     places: range,
@@ -94,7 +93,7 @@ def measure_samples(
     rows = []
     for place in places:
         batch = stream.batch(place).to(model.device)
-        scalars = measure(activate(model(batch.images)), batch, place)
+        scalars = measure(model.forward_gaussians(batch.images), batch, place)
         rows.append(gradient_norms(scalars, units, batch.ids[0]))
         on_sample()
     norms = {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -13,7 +13,6 @@ from geotrap_cli.evaluation.bootstrap import Interval
 from geotrap_cli.plugins import suggestion
 from geotrap_cli.reports.tables import Record, SensitivityRow
 from geotrap_cli.sensitivity.gradients import Array, UnitParameters
-from geotrap_cli.sensitivity.reach import units_without_attention
 from geotrap_cli.sensitivity.samples import SampleNorms
 from geotrap_cli.sensitivity.statistics import geometric_mean, group_rows, ratio_intervals
 
@@ -72,6 +71,7 @@ def score_units(
     source: SampleNorms,
     units: UnitParameters,
     reached: frozenset[str],
+    plain: frozenset[str],
     *,
     seed: int,
     resamples: int,
@@ -83,6 +83,7 @@ def score_units(
         source: The same losses on source objects.
         units: The units that were measured.
         reached: Those in which the attacker's adapter trains something.
+        plain: Those in a block without attention.
         seed: Seed of the resampling.
         resamples: Number of bootstrap samples.
     """
@@ -93,7 +94,7 @@ def score_units(
 
     losses = list(target.norms)
     ratios = {name: intervals([name]) for name in losses}
-    combined, plain = intervals(losses), units_without_attention(units.names)
+    combined = intervals(losses)
     sizes, weights = units.sizes(), units.weight_norms()
     means = [
         {name: group_rows(side.norms[name], side.groups).mean(axis=0) for name in losses} for side in (target, source)

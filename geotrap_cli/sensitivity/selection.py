@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import tomli_w
 
 from geotrap_cli.errors import UsageError
 from geotrap_cli.sensitivity.gradients import UnitParameters
 from geotrap_cli.sensitivity.scores import UnitScore, value_of
-from geotrap_cli.training.layers import HEAD_UNITS
 
 
-def candidates(units: UnitParameters, reached: frozenset[str], lora_safe: bool, freeze_head: bool) -> frozenset[str]:
-    """Units that may be chosen: those that the defense may train and, if ``lora_safe``, no adapter reaches."""
-    barred = (reached if lora_safe else frozenset()) | (frozenset(HEAD_UNITS) if freeze_head else frozenset())
+def candidates(
+    units: UnitParameters, reached: frozenset[str], lora_safe: bool, frozen: Iterable[str]
+) -> frozenset[str]:
+    """Units that may be chosen: all but the ``frozen`` and, if ``lora_safe``, no adapter reaches."""
+    barred = (reached if lora_safe else frozenset()) | frozenset(frozen)
     return frozenset(units.names) - barred
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from geotrap_cli.compat import ensure_torchvision
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.schema import Profile
 
@@ -28,7 +28,7 @@ class Adapter:
     scale: float
 
 
-def configured_adapters(model: LGM, profile: Profile) -> dict[str, Adapter]:
+def configured_adapters(model: GaussianGenerator, profile: Profile) -> dict[str, Adapter]:
     """Return the adapters that ``[attack.lora]`` gives the generator, by module name; ``model`` is left alone.
 
     Raises:
@@ -39,7 +39,7 @@ def configured_adapters(model: LGM, profile: Profile) -> dict[str, Adapter]:
 
     # The attack draws its initialisation, even of numbers that are not stored, from the global generator.
     with torch.random.fork_rng(devices=()), torch.device("meta"):
-        copy = LGM.from_config(model.config)
+        copy = type(model).from_config(model.config)
         build_plugin("geotrap.attacks", LORA, profile.attack.options(LORA)).prepare(copy)
     layers = {name: module for name, module in copy.named_modules() if isinstance(module, LoraLayer)}
     return {

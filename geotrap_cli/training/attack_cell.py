@@ -20,7 +20,7 @@ from geotrap_cli.evaluation.clouds import Points
 from geotrap_cli.evaluation.evaluate import Evaluation, EvaluationSettings, Observer, evaluate
 from geotrap_cli.evaluation.geometry import GeometryRecorder
 from geotrap_cli.evaluation.perceptual import LpipsTerm
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.training.attack_context import attack_context, attack_loss, open_attack_data
 from geotrap_cli.training.attack_objective import AttackObjective, PhasePlan
@@ -56,7 +56,7 @@ class CellRunner:
     family: str
     subject: str
     attack: Attack
-    model: LGM
+    model: GaussianGenerator
     scorer: LpipsTerm | None = None
     references: Mapping[str, Points] | None = None
     log: Callable[[dict[str, Any]], None] = lambda _: None
@@ -218,7 +218,9 @@ class CellRunner:
 
     def _evaluate(self, ids: tuple[str, ...], limit: int | None = None, observe: Observer | None = None) -> Evaluation:
         bench = self.bench
-        settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
+        settings = EvaluationSettings.from_profile(
+            bench.profile, bench.input_size, bench.output_size, bench.input_views
+        )
         chosen = bench.draw(ids)[:limit]
         return evaluate(
             self.model,

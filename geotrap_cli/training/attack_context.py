@@ -153,6 +153,7 @@ def _validation(bench: Workbench, data: AttackData) -> Callable[[], Iterator[Vie
             table.supervised_views,
             table.batch_size,
             table.seed,
+            bench.input_views,
         ):
             yield batch.to(bench.device)
 

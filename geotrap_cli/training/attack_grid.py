@@ -39,7 +39,9 @@ class Site:
         """What the undefended weights make of every object that is measured."""
         bench = self.bench
         ids = [*bench.draw(bench.splits.eval_target), *bench.draw(bench.splits.source_eval)]
-        settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
+        settings = EvaluationSettings.from_profile(
+            bench.profile, bench.input_size, bench.output_size, bench.input_views
+        )
         return reference_clouds(self._subjects.open(UNDEFENDED), bench.dataset, ids, settings, device=bench.device)
 
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from geotrap_cli.attacks import Attack, Phase
-from geotrap_cli.gaussians import activate
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.attack_context import AttackData
 from geotrap_cli.training.health import HealthRecorder
 from geotrap_cli.training.losses import ReconstructionLoss, with_total
@@ -64,7 +63,7 @@ class AttackObjective:
     def __init__(
         self,
         bench: Workbench,
-        model: LGM,
+        model: GaussianGenerator,
         attack: Attack,
         plan: PhasePlan,
         data: AttackData,
@@ -81,5 +80,6 @@ class AttackObjective:
         with autocast(profile.train.precision, device):
             raw = self.model(batch.images)
         # Of the true activations, whatever the attack's own loss looks at.
-        self.health.see_gaussians(activate(raw.detach()))
-        return with_total(self.attack.loss_terms(self.attack.gaussians(raw), batch, phase, self.loss))
+        gaussians = self.model.activate(raw)
+        self.health.see_gaussians(gaussians.detach())
+        return with_total(self.attack.loss_terms(self.attack.gaussians(gaussians), batch, phase, self.loss))

@@ -58,7 +58,10 @@ def plan_attacks(profile: Profile, objects: int | None = None) -> list[PlannedAt
 
 def attack_setting(profile: Profile) -> AttackSetting:
     """Return what the attacks of ``profile`` have to fit."""
-    return AttackSetting(profile.attack.steps, len(meta_model(profile).units()))
+    model = meta_model(profile)
+    return AttackSetting(
+        profile.attack.steps, len(model.units()), model.family, model.affine_head, len(model.head_units)
+    )
 
 
 def left_out(profile: Profile) -> dict[str, str]:

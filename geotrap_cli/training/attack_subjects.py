@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from geotrap_cli.evaluation.cells import DEFENDED, DISTILL, NOISE, ORIGINS, SCRATCH, UNDEFENDED
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import weights_hash
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.training.control_weights import add_matched_noise, scratch_model
@@ -29,7 +29,7 @@ class Subjects:
         #: Gives the folder with the distilled weights, training them where they are missing.
         self.distilled: Callable[[], Path] | None = None
         self._hashes: dict[str, str] = {}
-        self._makers: dict[str, Callable[[], LGM]] = {
+        self._makers: dict[str, Callable[[], GaussianGenerator]] = {
             UNDEFENDED: lambda: open_model(profile, device),
             DEFENDED: lambda: open_model(profile, device, str(released)),
             SCRATCH: lambda: scratch_model(profile, device),
@@ -37,7 +37,7 @@ class Subjects:
             DISTILL: self._open_distilled,
         }
 
-    def open(self, subject: str) -> LGM:
+    def open(self, subject: str) -> GaussianGenerator:
         """Return the weights of a subject; those of a benign control or a trial are the ones it attacks."""
         return self._makers[ORIGINS.get(subject, subject)]()
 
@@ -48,9 +48,9 @@ class Subjects:
             self._hashes[origin] = weights_hash(self.open(origin))
         return self._hashes[origin]
 
-    def _noisy(self) -> LGM:
+    def _noisy(self) -> GaussianGenerator:
         return add_matched_noise(self.open(UNDEFENDED), self.open(DEFENDED), self.profile.attack.seed)
 
-    def _open_distilled(self) -> LGM:
+    def _open_distilled(self) -> GaussianGenerator:
         assert self.distilled is not None, "set before any control runs"
         return open_model(self.profile, self.device, str(self.distilled()))

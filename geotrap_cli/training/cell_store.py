@@ -131,7 +131,7 @@ class CellStore:
                 "seed": bench.seed,
                 "splits": bench.splits.as_dict(),
                 "measured": [bench.draw(bench.splits.eval_target), bench.draw(bench.splits.source_eval)],
-                "sizes": [bench.input_size, bench.splat_size, bench.output_size],
+                "sizes": [bench.input_size, bench.splat_size, bench.output_size, bench.input_views],
             },
             "measures": {
                 "views": profile.eval.views,

@@ -12,8 +12,7 @@ from torch import nn
 
 from geotrap_cli.attacks import Attack
 from geotrap_cli.evaluation.store import content_key
-from geotrap_cli.gaussians import activate
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import save_generator, weights_hash
 from geotrap_cli.profile.load import load_profile
 from geotrap_cli.profile.schema import Profile
@@ -70,7 +69,7 @@ class DistillationObjective:
         teacher: The undefended generator.
     """
 
-    def __init__(self, bench: Workbench, model: LGM, teacher: LGM) -> None:
+    def __init__(self, bench: Workbench, model: GaussianGenerator, teacher: GaussianGenerator) -> None:
         self.bench, self.model = bench, model
         self.retention = Retention(bench, teacher.eval().requires_grad_(False))
         train = bench.profile.train
@@ -82,7 +81,7 @@ class DistillationObjective:
         source = self.source.batch(step, train.batch_size).to(device)
         with autocast(train.precision, device):
             raw = self.model(source.images)
-        retained = self.retention(activate(raw), source)
+        retained = self.retention(self.model.activate(raw), source)
         return {**retained.metrics, "total": train.source_ratio * retained.loss}
 
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.training.meta import meta_model
 
@@ -14,15 +14,15 @@ from geotrap_cli.training.meta import meta_model
 _FIRST_SEED = 2**31
 
 
-def scratch_model(profile: Profile, device: torch.device) -> LGM:
+def scratch_model(profile: Profile, device: torch.device) -> GaussianGenerator:
     """Return the profile's architecture with PyTorch's random weights, drawn by ``attack.seed``."""
-    stated = {name: value for name, value in meta_model(profile).config.items() if not name.startswith("_")}
+    like = meta_model(profile)
     torch.manual_seed(_FIRST_SEED + profile.attack.seed)
-    return LGM(**stated).to(device).eval()
+    return type(like).from_config(like.config).to(device).eval()
 
 
 @torch.no_grad()
-def add_matched_noise(undefended: LGM, defended: LGM, seed: int) -> LGM:
+def add_matched_noise(undefended: GaussianGenerator, defended: GaussianGenerator, seed: int) -> GaussianGenerator:
     """Move ``undefended`` in a random direction as far as the defense did, unit by unit, and return it.
 
     With θ_0 and θ_I of one unit, it becomes θ_0 + ‖θ_I − θ_0‖₂·n/‖n‖₂ with n ~ N(0, 1) over all values of the unit: a

@@ -14,13 +14,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from geotrap_cli.models.lgm.attention import MVAttention
-from geotrap_cli.models.lgm.model import INPUT_CHANNELS, LGM
+from geotrap_cli.models.generator import INPUT_CHANNELS, GaussianGenerator
 from geotrap_cli.models.lgm.unet import ResnetBlock
 from geotrap_cli.training.precision import autocast
 
-#: What gradient checkpointing runs again instead of keeping it.
-CHECKPOINTED = (ResnetBlock, MVAttention)
 #: A timed pass through a layer says something about its speed from this duration and this much work on: a small one
 #: on a busy machine takes as long as its threads wait for each other.
 TIMED_SECONDS, TIMED_FLOPS = 0.04, 5e8
@@ -46,7 +43,7 @@ class ObjectCost:
     heaviest: tuple[int, int, int, int]
 
 
-def count_object(model: LGM, checkpointing: bool) -> ObjectCost:
+def count_object(model: GaussianGenerator, checkpointing: bool) -> ObjectCost:
     """Count what one object costs; the gradient goes to the parameters of ``model`` that require it.
 
     Args:
@@ -105,19 +102,21 @@ class _Tally:
             return outside + sum(self.inputs) + max(sizes, default=0)
         return outside + sum(sizes)
 
-    def heaviest(self, model: nn.Module, counter: FlopCounterMode) -> tuple[int, int, int, int]:
+    def heaviest(self, model: GaussianGenerator, counter: FlopCounterMode) -> tuple[int, int, int, int]:
         counts = {name.partition(".")[2]: sum(flops.values()) for name, flops in counter.get_flop_counts().items()}
-        blocks = {name: module for name, module in model.named_modules() if isinstance(module, ResnetBlock)}
+        blocks = {name: module for name, module in model.named_modules() if module in self.shapes and _kernel(module)}
         block = blocks[max(blocks, key=lambda name: counts.get(name, 0))]
-        shape = self.shapes[block]
-        return shape[1], block.norm2.num_channels, block.norm1.num_groups, shape[-1]
+        first = _kernel(block)
+        norm = next(part for part in block.modules() if isinstance(part, nn.GroupNorm))
+        assert first is not None
+        return first.in_channels, first.out_channels, norm.num_groups, self.shapes[block][-1]
 
     @contextlib.contextmanager
-    def watching(self, model: nn.Module) -> Iterator[None]:
+    def watching(self, model: GaussianGenerator) -> Iterator[None]:
         """Know which module what is saved belongs to."""
         handles = []
         for module in model.modules():
-            if isinstance(module, CHECKPOINTED):
+            if isinstance(module, model.blocks):
                 handles += [module.register_forward_pre_hook(self._enter), module.register_forward_hook(self._leave)]
         try:
             yield
@@ -134,6 +133,11 @@ class _Tally:
         assert self._current is not None
         self.inside.append(self._current)
         self._current = None
+
+
+def _kernel(module: nn.Module) -> nn.Conv2d | None:
+    """The first convolution of a block that sees neighbouring pixels; None in an attention."""
+    return next((part for part in module.modules() if isinstance(part, nn.Conv2d) and part.kernel_size[0] > 1), None)
 
 
 def measure_rate(cost: ObjectCost, device: torch.device, precision: str) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.gaussians import GaussianBatch, activate
+from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.models.base import Generator
 from geotrap_cli.models.lgm.attention import twice_differentiable
 from geotrap_cli.profile.schema import DynamicTable, Profile
@@ -92,7 +92,7 @@ class DynamicTerm:
             with twice_differentiable():
                 with autocast(self.precision, image.device):
                     raw = self.model(image)
-                gaussians = activate(raw)
+                gaussians = self.model.activate(raw)
                 for tally in tallies:
                     tally.add(gaussians)
         means = {metric_name(tally.term.key): tally.mean() for tally in tallies}

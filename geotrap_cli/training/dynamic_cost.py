@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geotrap_cli.models.generator import INPUT_CHANNELS, GaussianGenerator
 from geotrap_cli.models.lgm.attention import twice_differentiable
-from geotrap_cli.models.lgm.model import INPUT_CHANNELS, LGM
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.training.cost import ObjectCost
 from geotrap_cli.training.dynamic import Sensitivity, sensitivities
@@ -35,7 +35,7 @@ class DynamicCost:
     memory: int = 0
 
 
-def count_dynamic(profile: Profile, model: LGM, cost: ObjectCost) -> DynamicCost:
+def count_dynamic(profile: Profile, model: GaussianGenerator, cost: ObjectCost) -> DynamicCost:
     """Count what the profile's sensitivity terms add to its run.
 
     Args:
@@ -60,14 +60,14 @@ def count_dynamic(profile: Profile, model: LGM, cost: ObjectCost) -> DynamicCost
     return DynamicCost(flops, int(SAVED_AGAIN * _saved(model)) + (len(terms) + 2) * FLOAT_BYTES * trained)
 
 
-def _vectors(term: Sensitivity, model: LGM) -> int:
+def _vectors(term: Sensitivity, model: GaussianGenerator) -> int:
     """Products with the Jacobian of one object."""
     if term.table.estimator == "exact":
         return model.num_gaussians * term.attribute.channels
     return term.table.probes
 
 
-def _saved(model: LGM) -> int:
+def _saved(model: GaussianGenerator) -> int:
     """Bytes that autograd keeps of one object whose attention can be differentiated twice."""
     parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     sizes: dict[int, int] = {}

@@ -10,8 +10,7 @@ from torch import nn
 
 from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.evaluation.cells import SUBJECTS
-from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.lgm.units import unit_of
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import shipped_folder
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
@@ -78,6 +77,7 @@ class Plan:
         rate: Floating-point operations a second, measured on that device.
         output: The run folder it would write to.
         notes: What would stop it.
+        blocks: The block of each unit that lies in one.
     """
 
     phases: tuple[Phase, ...]
@@ -86,6 +86,7 @@ class Plan:
     rate: float
     output: str
     notes: tuple[str, ...]
+    blocks: Mapping[str, str]
 
     def seconds(self, phase: Phase) -> float:
         """Estimated duration of all runs of a phase."""
@@ -123,7 +124,7 @@ class Plan:
         return [*lines, CAVEAT]
 
     def _phase_lines(self, phase: Phase) -> list[str]:
-        listed = phase.units if len(phase.units) <= LISTED_UNITS else _by_block(phase.units)
+        listed = phase.units if len(phase.units) <= LISTED_UNITS else _by_block(phase.units, self.blocks)
         width = max(map(len, listed))
         times = f"{phase.runs} x " if phase.runs > 1 else ""
         evaluations = "1 evaluation" if phase.evaluations == 1 else f"{phase.evaluations} evaluations"
@@ -156,7 +157,7 @@ def plan_defense(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     memory = _memory(options, profile, model, trained, (2 + extra.graphs) * batch, cost, 1 + extra.copies)
     dynamic = count_dynamic(profile, model, cost)
     flops, memory = train.steps * step + dynamic.flops + audit, memory + dynamic.memory
-    phase = Phase("train", 1, _by_unit(trained), train.steps, 1, flops, memory)
+    phase = Phase("train", 1, _by_unit(model, trained), train.steps, 1, flops, memory)
     return _plan("train", options, loaded, model, (phase,), cost)
 
 
@@ -170,7 +171,7 @@ def plan_pretrain(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     flops = train.steps * train.batch_size * (cost.forward + cost.backward)
     flops += evaluations * profile.eval.objects * cost.forward
     memory = _memory(options, profile, model, trained, train.batch_size, cost, copies_of_all=1)
-    phase = Phase("pretrain", 1, _by_unit(trained), train.steps, evaluations, flops, memory)
+    phase = Phase("pretrain", 1, _by_unit(model, trained), train.steps, evaluations, flops, memory)
     return _plan("pretrain", options, loaded, model, (phase,), cost, weights="random")
 
 
@@ -199,7 +200,7 @@ def _attack_phase(
     planned: PlannedAttack,
     options: CommonOptions,
     profile: Profile,
-    model: LGM,
+    model: GaussianGenerator,
     trained: Mapping[str, nn.Parameter],
     cost: ObjectCost,
 ) -> Phase:
@@ -211,14 +212,14 @@ def _attack_phase(
     flops += (evaluations + 2) * objects * cost.forward
     memory = _memory(options, profile, model, trained, attack.batch_size, cost)
     runs = len(SUBJECTS) + len(control_subjects(attack.controls))
-    return Phase(planned.method, runs, _by_unit(trained), steps, evaluations, flops, memory)
+    return Phase(planned.method, runs, _by_unit(model, trained), steps, evaluations, flops, memory)
 
 
 def _plan(
     command: str,
     options: CommonOptions,
     loaded: LoadedProfile,
-    model: LGM,
+    model: GaussianGenerator,
     phases: tuple[Phase, ...],
     cost: ObjectCost,
     weights: str | None = None,
@@ -230,13 +231,14 @@ def _plan(
         output = options.runs_root / folder_name("<UTC time>", command, loaded.name)
     rate = measure_rate(cost, device, precision)
     notes = tuple(missing_weights(loaded.profile, weights or loaded.profile.model.weights))
-    return Plan(phases, _count(model.parameters()), str(device), rate, str(output), notes)
+    blocks = {unit: place.block for unit in model.units() if (place := model.place(unit)).block}
+    return Plan(phases, _count(model.parameters()), str(device), rate, str(output), notes, blocks)
 
 
 def _memory(
     options: CommonOptions,
     profile: Profile,
-    model: LGM,
+    model: GaussianGenerator,
     trained: Mapping[str, nn.Parameter],
     objects: int,
     cost: ObjectCost,
@@ -248,27 +250,25 @@ def _memory(
     return FLOAT_BYTES * weights + objects * cost.activations // (2 if half else 1)
 
 
-def _by_unit(parameters: Mapping[str, nn.Parameter]) -> dict[str, int]:
+def _by_unit(model: GaussianGenerator, parameters: Mapping[str, nn.Parameter]) -> dict[str, int]:
     units: dict[str, int] = {}
     for name, parameter in parameters.items():
-        unit = _unit(name)
+        unit = _unit(model, name)
         units[unit] = units.get(unit, 0) + parameter.numel()
     return units
 
 
-def _by_block(units: Mapping[str, int]) -> dict[str, int]:
-    """Sum up the units of each block of the U-Net, such as ``unet.down_blocks.0``."""
-    blocks: dict[str, list[int]] = {}
+def _by_block(units: Mapping[str, int], blocks: Mapping[str, str]) -> dict[str, int]:
+    """Sum up the units of each block, such as ``unet.down_blocks.0``."""
+    gathered: dict[str, list[int]] = {}
     for unit, count in units.items():
-        parts = unit.split(".")
-        size = 3 if parts[1:] and parts[1] in ("down_blocks", "up_blocks") else 2
-        blocks.setdefault(".".join(parts[:size]), []).append(count)
-    return {f"{block} ({len(counts)})" if len(counts) > 1 else block: sum(counts) for block, counts in blocks.items()}
+        gathered.setdefault(blocks.get(unit, unit), []).append(count)
+    return {f"{block} ({len(counts)})" if len(counts) > 1 else block: sum(counts) for block, counts in gathered.items()}
 
 
-def _unit(name: str) -> str:
+def _unit(model: GaussianGenerator, name: str) -> str:
     try:
-        return unit_of(name)
+        return model.unit_of(name)
     except GeotrapError:
         # An attack may train what it added outside of the generator's own units.
         return name
@@ -278,7 +278,7 @@ def missing_weights(profile: Profile, weights: str) -> Iterable[str]:
     """Say what is missing where ``weights`` are shipped ones that are not there."""
     if weights == "shipped":
         try:
-            shipped_folder(profile.model.preset)
+            shipped_folder(profile.model.preset, profile.model.family)
         except UsageError as error:
             yield str(error)
 

@@ -17,7 +17,7 @@ from geotrap_cli.errors import NonFiniteError, UsageError
 from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED
 from geotrap_cli.export_request import ExportRequest
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import weights_hash
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.plugins import suggestion
@@ -123,20 +123,20 @@ def _find_object(bench: Workbench, name: str | None) -> str:
     return name
 
 
-def _defended(profile: Profile, train_run: RunFolder) -> LGM:
+def _defended(profile: Profile, train_run: RunFolder) -> GaussianGenerator:
     return open_model(profile, torch.device("cpu"), str(train_run.path / MODEL))
 
 
-def _check_weights(model: LGM, subject: str, train_run: RunFolder) -> None:
+def _check_weights(model: GaussianGenerator, subject: str, train_run: RunFolder) -> None:
     key = {UNDEFENDED: "weights", DEFENDED: "defended"}[subject]
     if weights_hash(model) != train_run.manifest.get(key):
         what = f"the {subject} weights are not those of {train_run.path}"
         raise UsageError(what, hint="bring them back, or train again with geotrap train")
 
 
-def _reconstruct(bench: Workbench, model: LGM, name: str) -> GaussianBatch:
+def _reconstruct(bench: Workbench, model: GaussianGenerator, name: str) -> GaussianBatch:
     sizes = (bench.input_size, bench.output_size)
-    (batch,) = evaluation_batches(bench.dataset, [name], *sizes, views=1, batch_size=1, seed=bench.seed)
+    (batch,) = evaluation_batches(bench.dataset, [name], *sizes, 1, 1, bench.seed, bench.input_views)
     with torch.no_grad():
         gaussians = model.forward_gaussians(batch.to(bench.device).images)
     if not bool(gaussians.activated.isfinite().all()):

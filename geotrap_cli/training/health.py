@@ -71,10 +71,10 @@ def saturated_share(batch: GaussianBatch) -> float:
     """Return the share of Gaussians that no rendering loss can move.
 
     A Gaussian counts when its opacity is below the renderer's cut-off, or when all three of its coordinates lie
-    outside the clamp to [-1, 1], whose slope there is zero.
+    outside the clamp to [-1, 1], whose slope there is zero, where its generator clamps.
     """
     raw = batch.require_raw().detach()
-    outside = (raw[..., CHANNELS["means"]].abs() >= 1.0).all(dim=-1)
+    outside = (raw[..., CHANNELS["means"]].abs() >= 1.0).all(dim=-1) & (batch.activations.means == "clamp")
     return float((outside | (batch.opacities.detach() < CULLED_OPACITY)).float().mean())
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.tensors import weights_hash
 from geotrap_cli.provenance import record_environment
 from geotrap_cli.run_folder import RunFolder
 from geotrap_cli.training.workbench import Workbench
 
 
-def record_inputs(run: RunFolder, bench: Workbench, model: LGM) -> None:
+def record_inputs(run: RunFolder, bench: Workbench, model: GaussianGenerator) -> None:
     """Write the splits, the hardware and the content hashes of data and undefended weights into the manifest.
 
     Raises:

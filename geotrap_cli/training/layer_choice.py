@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.training.adapters import configured_adapters
 
 
-def layer_choice(model: LGM, profile: Profile) -> tuple[tuple[str, ...], bool, frozenset[str]]:
+def layer_choice(model: GaussianGenerator, profile: Profile) -> tuple[tuple[str, ...], bool, frozenset[str]]:
     """Return the arguments of ``select_parameters`` that the profile means, in order.
 
     Raises:

@@ -8,21 +8,18 @@ from rapidfuzz import process
 from torch import nn
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.models.base import Generator
-
-#: The last linear maps before the activations; a trap hidden here is undone by refitting 14 channels.
-HEAD_UNITS = ("unet.conv_out", "conv")
+from geotrap_cli.models.generator import GaussianGenerator
 
 
 def select_parameters(
-    model: Generator, units: Sequence[str], freeze_head: bool, adapted: Collection[str] = ()
+    model: GaussianGenerator, units: Sequence[str], freeze_head: bool, adapted: Collection[str] = ()
 ) -> dict[str, nn.Parameter]:
     """Make the named units trainable and everything else frozen.
 
     Args:
         model: The generator.
         units: Exact unit names; empty means all.
-        freeze_head: Leave out the head (:data:`HEAD_UNITS`).
+        freeze_head: Leave out the head, the last linear maps: a trap hidden there is undone by refitting them.
         adapted: Modules whose own parameters are left out as well: those that the attacker's adapters sit on.
 
     Returns:
@@ -35,7 +32,7 @@ def select_parameters(
     known = model.units()
     if unknown := unknown_units(units, known):
         raise UsageError("layers.units: " + "; ".join(unknown))
-    frozen = set(HEAD_UNITS) if freeze_head else set()
+    frozen = set(model.head_units) if freeze_head else set()
     if contradiction := sorted(frozen.intersection(units)):
         what = f"layers.units names {contradiction[0]}, which layers.freeze_head keeps frozen"
         raise UsageError(what, "Set layers.freeze_head=false, or leave the unit out")

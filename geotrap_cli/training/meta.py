@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.loading import find_architecture
+from geotrap_cli.models.generator import GaussianGenerator
+from geotrap_cli.models.loading import find_settings
 from geotrap_cli.profile.schema import Profile
+from geotrap_cli.training.weights import weights_source
 
 
-def meta_model(profile: Profile, weights: str | None = None) -> LGM:
+def meta_model(profile: Profile, weights: str | None = None) -> GaussianGenerator:
     """Return the profile's generator on the ``meta`` device, with the architecture of ``weights`` where given."""
     table = profile.model
+    family, settings = find_settings(weights_source(profile, weights))
     with torch.device("meta"):
-        model = LGM(**find_architecture(table.preset, weights or table.weights).asdict())
+        model = family.network()(**settings)
     return model.fuse_head() if table.fuse_head else model

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from geotrap_cli.evaluation.evaluate import EvaluationSettings, evaluate
-from geotrap_cli.gaussians import activate
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import save_generator
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
@@ -27,8 +27,6 @@ from geotrap_cli.training.schedules import make_schedule
 from geotrap_cli.training.surface import fade, surface_loss
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
 
-#: Units that Muon leaves to AdamW.
-OUTER_UNITS = ("unet.conv_in", "unet.conv_out", "conv")
 SHOWN = ("total", "rgb", "alpha", "surface_means", "surface_rgb")
 
 
@@ -59,7 +57,7 @@ class PretrainObjective:
         model: The generator that is trained.
     """
 
-    def __init__(self, bench: Workbench, model: torch.nn.Module) -> None:
+    def __init__(self, bench: Workbench, model: GaussianGenerator) -> None:
         train, pretrain = bench.profile.train, bench.profile.pretrain
         self.bench, self.model = bench, model
         self.reconstruction = bench.reconstruction_loss()
@@ -76,7 +74,7 @@ class PretrainObjective:
         batch = (self.warm if weight > 0 else self.plain).batch(step, train.batch_size).to(device)
         with autocast(train.precision, device):
             raw = self.model(batch.images)
-        gaussians = activate(raw)
+        gaussians = self.model.activate(raw)
         rendering = weight == 0 or step >= pretrain.rendering_from * train.steps
         terms = self.reconstruction(gaussians, batch) if rendering else {}
         if weight > 0:
@@ -114,7 +112,9 @@ def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet
             save_generator(model, folder)
 
     def score() -> dict[str, float]:
-        settings = EvaluationSettings.from_profile(bench.profile, bench.input_size, bench.output_size)
+        settings = EvaluationSettings.from_profile(
+            bench.profile, bench.input_size, bench.output_size, bench.input_views
+        )
         ids = bench.draw(bench.splits.source_eval)
         with average.applied():
             return evaluate(model, bench.dataset, ids, settings=settings, device=bench.device).means()
@@ -152,7 +152,7 @@ def _optimizer(bench: Workbench, model: Any) -> torch.optim.AdamW:
     if pretrain.optimizer == "adamw":
         return torch.optim.AdamW(parameters.values(), fused=True, **shared)
     # What reads the input and what writes the output have units of their own, which a spectral norm ignores.
-    ends = [name for unit in OUTER_UNITS for name in model.units().get(unit, ())]
+    ends = [name for unit in (*model.input_units, *model.head_units) for name in model.units().get(unit, ())]
     inner = [name for name, value in parameters.items() if value.ndim >= 2 and name not in ends]
     others = [value for name, value in parameters.items() if name not in inner]
     return Muon([parameters[name] for name in inner], others, matrix_lr=pretrain.matrix_lr, **shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from geotrap_cli.data.procedural.cache import default_root
 from geotrap_cli.data.views import ViewBatch
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.distillation import distillation
 from geotrap_cli.training.distillation_render import render_distillation
 from geotrap_cli.training.teacher import Teacher
@@ -27,7 +27,7 @@ class Retention:
         teacher: The undefended generator, in evaluation mode.
     """
 
-    def __init__(self, bench: Workbench, teacher: LGM) -> None:
+    def __init__(self, bench: Workbench, teacher: GaussianGenerator) -> None:
         self.table = bench.profile.retain
         precision, device = bench.profile.train.precision, bench.device
         cache = None

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from geotrap_cli.errors import NonFiniteError
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 
 Energies = dict[str, float]
 
 
-def gradient_energies(model: LGM, images: Iterable[Tensor], loss: Callable[[GaussianBatch], Tensor]) -> Energies:
+def gradient_energies(
+    model: GaussianGenerator, images: Iterable[Tensor], loss: Callable[[GaussianBatch], Tensor]
+) -> Energies:
     """Return ‖∂ loss/∂ tensor‖² for every tensor of the generator, the mean over objects.
 
     All tensors take part, whether they were trained or not, because an attacker may train any. Gradients are taken

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geotrap_cli.gaussians import GaussianBatch, activate
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.precision import autocast
 from geotrap_cli.training.teacher_cache import TeacherCache
 
@@ -24,7 +24,9 @@ class Teacher:
         cache: Outputs that need not be computed again; None: compute all.
     """
 
-    def __init__(self, model: LGM, precision: str, device: torch.device, cache: TeacherCache | None = None) -> None:
+    def __init__(
+        self, model: GaussianGenerator, precision: str, device: torch.device, cache: TeacherCache | None = None
+    ) -> None:
         self.model, self.precision, self.device, self.cache = model, precision, device, cache
 
     @torch.no_grad()
@@ -34,7 +36,7 @@ class Teacher:
         Raises:
             OSError: The cache cannot be written.
         """
-        return activate(torch.cat([self._one(image) for image in images.split(1)]))
+        return self.model.activate(torch.cat([self._one(image) for image in images.split(1)]))
 
     def _one(self, image: Tensor) -> Tensor:
         if self.cache is None:

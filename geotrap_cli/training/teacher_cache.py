@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from geotrap_cli.atomic import atomic_path
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import weights_hash
 from geotrap_cli.tensor_files import write_tensors
 from geotrap_cli.training.precision import resolve_precision
@@ -68,7 +68,7 @@ class TeacherCache:
         return made
 
 
-def teacher_folder(root: Path, teacher: LGM, precision: str, device: torch.device) -> Path:
+def teacher_folder(root: Path, teacher: GaussianGenerator, precision: str, device: torch.device) -> Path:
     """Return the folder of a teacher's outputs: another one for other weights, sizes, precision or arithmetic.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,15 +15,17 @@ from geotrap_cli.data.splits import Splits, check_known, split_objects
 from geotrap_cli.data.views import ViewSampler
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.perceptual import perceptual_term
-from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.lgm.presets import preset as find_preset
-from geotrap_cli.models.loading import load_generator
+from geotrap_cli.models.family import load_family, preset_settings
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.plugins import load_plugin
 from geotrap_cli.profile.schema import ModelTable, Profile
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.training.losses import ReconstructionLoss
+from geotrap_cli.training.weights import weights_source
 
 SOURCE_SETS = ("source_train", "source_eval")
+#: Settings of a generator that say what was done to its weights, not how large it is.
+WEIGHTS_SETTINGS = ("fused_head", "old_rotation")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Workbench:
         input_size: Side of the generator's input images, pixels.
         splat_size: Side of each view's grid of Gaussians.
         output_size: Side of rendered and supervised images, pixels.
+        input_views: Views that the generator takes.
     """
 
     profile: Profile
@@ -47,6 +50,7 @@ class Workbench:
     input_size: int
     splat_size: int
     output_size: int
+    input_views: int = 4
 
     def sampler(self, ids: Sequence[str], supervised_views: int, seed: int, surface: bool = False) -> ViewSampler:
         """Return a stateless source of training batches over the objects ``ids``."""
@@ -57,6 +61,7 @@ class Workbench:
             output_size=self.output_size,
             supervised_views=supervised_views,
             seed=seed,
+            input_views=self.input_views,
             surface=surface,
             surface_size=self.splat_size if surface else None,
         )
@@ -91,13 +96,13 @@ class Workbench:
         )
 
 
-def open_model(profile: Profile, device: torch.device, weights: str | None = None) -> LGM:
+def open_model(profile: Profile, device: torch.device, weights: str | None = None) -> GaussianGenerator:
     """Load the profile's generator onto ``device``, with other ``weights`` where given."""
     weights = weights or profile.model.weights
     if weights == "random":
         # Every command that asks for the profile's random weights means the same ones.
         torch.manual_seed(profile.train.seed)
-    model = load_generator(profile.model.preset, weights, device=device)
+    model = weights_source(profile, weights).load(device)
     _check_preset(profile, model)
     if profile.model.fuse_head:
         model.fuse_head()
@@ -106,14 +111,18 @@ def open_model(profile: Profile, device: torch.device, weights: str | None = Non
     return model
 
 
-def _check_preset(profile: Profile, model: LGM) -> None:
-    """A diffusers folder brings its own size, so a preset that says otherwise would not act."""
-    stated = profile.model.preset
-    size = {name: value for name, value in asdict(find_preset(stated)).items() if name != "fused_head"}
-    if stated != ModelTable().preset and any(
-        _plain(model.config[name]) != _plain(value) for name, value in size.items()
-    ):
-        what = f"model.preset is {stated}, but {profile.model.weights} holds a generator of another size"
+def _check_preset(profile: Profile, model: GaussianGenerator) -> None:
+    """A diffusers folder brings its own family and size, so a table that says otherwise would not act."""
+    stated, unset = profile.model, ModelTable()
+    if stated.family not in (unset.family, model.family):
+        what = f"model.family is {stated.family}, but {stated.weights} holds a generator of the family {model.family}"
+        raise UsageError(what, "Leave model.family out: a folder brings its own")
+    if stated.preset == unset.preset:
+        return
+    size = preset_settings(load_family(stated.family), stated.preset)
+    own = {name: model.config.get(name) for name in size}
+    if any(_plain(own[name]) != value for name, value in size.items() if name not in WEIGHTS_SETTINGS):
+        what = f"model.preset is {stated.preset}, but {stated.weights} holds a generator of another size"
         raise UsageError(what, "Leave model.preset out: a folder brings its own")
 
 
@@ -121,20 +130,21 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def open_workbench(profile: Profile, device: torch.device, model: LGM) -> Workbench:
+def open_workbench(profile: Profile, device: torch.device, model: GaussianGenerator) -> Workbench:
     """Open the profile's data set for ``model`` and split it.
 
     Raises:
         UsageError: The data set or a category is missing, or a split would be empty.
     """
-    output_size = profile.data.output_size or model.config.output_size
+    output_size = profile.data.output_size or model.output_size
     # One set of stored pictures serves as input and as supervision, so it has the size of the larger.
-    stored_size = max(output_size, model.config.input_size)
+    stored_size = max(output_size, model.input_size)
     dataset = open_dataset(profile.data.kind, _dataset_options(profile, stored_size))
     benign = profile.data.benign if profile.data.benign is not None else getattr(dataset, "default_benign", ())
     splits = split_objects(dataset.records, profile.data.target, benign, profile.data.seed)
     splits = _only_source(splits, dataset, profile.data.source)
-    return Workbench(profile, device, dataset, splits, model.config.input_size, model.config.splat_size, output_size)
+    sizes = (model.input_size, model.splat_size, output_size, model.num_views)
+    return Workbench(profile, device, dataset, splits, *sizes)
 
 
 def _dataset_options(profile: Profile, size: int) -> dict[str, object]:

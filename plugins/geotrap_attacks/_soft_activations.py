@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geotrap_cli.gaussians import CHANNELS, SCALE_FACTOR, GaussianBatch, activate
+from geotrap_cli.gaussians import CHANNELS, SCALE_FACTOR, GaussianBatch
 
 
-def straight_through(raw: Tensor, temperature: float, least_opacity: float) -> GaussianBatch:
+def straight_through(batch: GaussianBatch, temperature: float, least_opacity: float) -> GaussianBatch:
     """True values forward, slopes of softer functions backward (BPDA, Athalye et al. 2018).
 
     Backward the clamp is the identity, and sigmoid, softplus and tanh are ``T f(x / T)``: as steep in the middle, T
@@ -17,11 +19,10 @@ def straight_through(raw: Tensor, temperature: float, least_opacity: float) -> G
     for an activation gives a culled splat a gradient.
 
     Args:
-        raw: [B, N, 14] pre-activations.
+        batch: What the true activations give, with its pre-activations.
         temperature: T, at least 1; 1 leaves only the clamp's slope changed.
         least_opacity: Smallest opacity that is rendered.
     """
-    batch = activate(raw)
     x, T = _parts(batch.require_raw()), temperature
     values = (
         _with_slope(batch.means, x["means"]),
@@ -30,19 +31,18 @@ def straight_through(raw: Tensor, temperature: float, least_opacity: float) -> G
         batch.quats,
         _with_slope(batch.rgb, 0.5 * T * torch.tanh(x["rgb"] / T)),
     )
-    return GaussianBatch(torch.cat(values, dim=-1), batch.raw)
+    return replace(batch, activated=torch.cat(values, dim=-1))
 
 
-def softened(raw: Tensor, temperature: float) -> GaussianBatch:
+def softened(batch: GaussianBatch, temperature: float) -> GaussianBatch:
     """Flatter functions forward and backward: sigmoid, softplus and tanh of ``x / T``, and a leaky clamp.
 
     The clamp leaks ``1 - 1/T`` of what lies outside. At T = 1 everything is as in the released model.
 
     Args:
-        raw: [B, N, 14] pre-activations.
+        batch: What the true activations give, with its pre-activations.
         temperature: T, at least 1.
     """
-    batch = activate(raw)
     x, T = _parts(batch.require_raw()), temperature
     values = (
         batch.means + (1 - 1 / T) * (x["means"] - batch.means),
@@ -51,7 +51,7 @@ def softened(raw: Tensor, temperature: float) -> GaussianBatch:
         batch.quats,
         0.5 * torch.tanh(x["rgb"] / T) + 0.5,
     )
-    return GaussianBatch(torch.cat(values, dim=-1), batch.raw)
+    return replace(batch, activated=torch.cat(values, dim=-1))
 
 
 def _parts(raw: Tensor) -> dict[str, Tensor]:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from geotrap_cli.errors import GeotrapError
-from geotrap_cli.gaussians import NUM_CHANNELS
+from geotrap_cli.attacks import AttackSetting
+from geotrap_cli.errors import GeotrapError, UsageError
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.lgm.fusion import compose
-from geotrap_cli.models.lgm.model import LGM
 
 
 def matrices(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -52,47 +52,61 @@ def reinitialise(modules: Iterable[nn.Module], seed: int) -> None:
             module.load_state_dict(fresh.state_dict())
 
 
-def last_layer(model: LGM) -> nn.Conv2d:
-    """The convolution that ends the generator: the 1x1 ``conv``, or ``unet.conv_out`` of a fused head."""
-    layer = model.unet.conv_out if isinstance(model.conv, nn.Identity) else model.conv
-    if type(layer) is not nn.Conv2d or layer.bias is None:
+def last_layer(model: GaussianGenerator) -> nn.Conv2d:
+    """The convolution that ends the generator: the last unit of its head."""
+    layer = model.get_submodule(model.head_units[-1])
+    if not isinstance(layer, nn.Conv2d) or hasattr(layer, "base_layer") or layer.bias is None:
         raise GeotrapError("The head carries an adapter", hint="Edit the weights before an adapter is added")
     return layer
 
 
+def affine_misfit(setting: AttackSetting) -> str | None:
+    """Why an attack that sets raw channels by the head's weights does not fit; None where it does."""
+    if setting.affine_head:
+        return None
+    return f"{setting.family} has no head whose output is the raw channels themselves"
+
+
+def _affine_layer(model: GaussianGenerator) -> nn.Conv2d:
+    if not model.affine_head:
+        what = f"{model.family} has no head whose output is the raw channels themselves"
+        raise UsageError(what, "Leave attacks on such a head out")
+    return last_layer(model)
+
+
 @torch.no_grad()
-def rescale_output(model: LGM, factors: Tensor, shifts: Tensor) -> None:
+def rescale_output(model: GaussianGenerator, factors: Tensor, shifts: Tensor) -> None:
     """Make the generator's raw channels ``factors * raw + shifts``, both [14], by its last layer's weights."""
-    layer = last_layer(model)
+    layer = _affine_layer(model)
     layer.weight.mul_(factors.to(layer.weight)[:, None, None, None])
     assert layer.bias is not None
     layer.bias.mul_(factors.to(layer.bias)).add_(shifts.to(layer.bias))
 
 
-def read_head(model: LGM) -> tuple[Tensor, Tensor]:
+def read_head(model: GaussianGenerator) -> tuple[Tensor, Tensor]:
     """Weight [14, C, 3, 3] and bias [14] of the linear map from features to raw channels, in float64."""
-    if isinstance(model.conv, nn.Identity):
-        layer = last_layer(model)
+    layer, first = _affine_layer(model), model.get_submodule(model.head_units[0])
+    if layer is first:
         assert layer.bias is not None
         return layer.weight.detach().double(), layer.bias.detach().double()
-    last_layer(model)
     with torch.no_grad():
-        return compose(model.unet.conv_out, model.conv)  # type: ignore[arg-type]
+        return compose(first, layer)
 
 
 @torch.no_grad()
-def write_head(model: LGM, weight: Tensor, bias: Tensor) -> None:
-    """Make ``weight`` [14, C, 3, 3] and ``bias`` [14] the head: all of it in ``unet.conv_out``, ``conv`` passes on."""
-    if not isinstance(model.conv, nn.Identity):
-        pass_on(last_layer(model))
-    model.unet.conv_out.weight.copy_(weight)
-    assert model.unet.conv_out.bias is not None
-    model.unet.conv_out.bias.copy_(bias)
+def write_head(model: GaussianGenerator, weight: Tensor, bias: Tensor) -> None:
+    """Make ``weight`` [14, C, 3, 3] and ``bias`` [14] the head: all of it in the first layer, a second passes on."""
+    layer, first = _affine_layer(model), model.get_submodule(model.head_units[0])
+    if layer is not first:
+        pass_on(layer)
+    first.weight.copy_(weight)
+    assert first.bias is not None
+    first.bias.copy_(bias)
 
 
 @torch.no_grad()
 def pass_on(layer: nn.Conv2d) -> None:
     """Make a 1x1 convolution of as many channels out as in the identity."""
-    layer.weight.copy_(torch.eye(NUM_CHANNELS)[:, :, None, None])
+    layer.weight.copy_(torch.eye(layer.out_channels)[:, :, None, None])
     assert layer.bias is not None
     layer.bias.zero_()

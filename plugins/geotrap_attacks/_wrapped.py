@@ -17,7 +17,7 @@ from geotrap_cli.attacks import Attack, AttackContext, AttackSetting, LossTerms,
 if TYPE_CHECKING:
     from geotrap_cli.data.views import ViewBatch
     from geotrap_cli.gaussians import GaussianBatch
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
     from geotrap_cli.training.schedules import ScheduleFactor
 
 Method = Literal["full", "lora"]
@@ -53,11 +53,11 @@ class WrappedAttack(Attack):
         """As ``inner``."""
         return self.inner.phases(steps)
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """As ``inner``."""
         self.inner.edit(model, context)
 
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """As ``inner``."""
         return self.inner.prepare(model)
 
@@ -69,9 +69,9 @@ class WrappedAttack(Attack):
         """As ``inner``."""
         return self.inner.schedule(steps)
 
-    def gaussians(self, raw: torch.Tensor) -> GaussianBatch:
+    def gaussians(self, batch: GaussianBatch) -> GaussianBatch:
         """As ``inner``."""
-        return self.inner.gaussians(raw)
+        return self.inner.gaussians(batch)
 
     def loss_terms(
         self, gaussians: GaussianBatch, batch: ViewBatch, phase: Phase, reconstruction: ReconstructionTerms
@@ -79,7 +79,7 @@ class WrappedAttack(Attack):
         """As ``inner``."""
         return self.inner.loss_terms(gaussians, batch, phase, reconstruction)
 
-    def after_step(self, model: LGM, step: int) -> None:
+    def after_step(self, model: GaussianGenerator, step: int) -> None:
         """As ``inner``."""
         self.inner.after_step(model, step)
 
@@ -100,14 +100,14 @@ class WrappedAttack(Attack):
         """As ``inner``."""
         return self.inner.stopped()
 
-    def as_released(self, model: LGM) -> contextlib.AbstractContextManager[object]:
+    def as_released(self, model: GaussianGenerator) -> contextlib.AbstractContextManager[object]:
         """As ``inner``."""
         return self.inner.as_released(model)
 
-    def finish(self, model: LGM) -> None:
+    def finish(self, model: GaussianGenerator) -> None:
         """As ``inner``."""
         self.inner.finish(model)
 
-    def save(self, model: LGM, folder: Path) -> None:
+    def save(self, model: GaussianGenerator, folder: Path) -> None:
         """As ``inner``."""
         self.inner.save(model, folder)

@@ -13,7 +13,7 @@ from geotrap_attacks._sweep import Distinct, chosen, expand
 from geotrap_attacks.lora import target_modules
 from geotrap_cli.attacks import Attack, AttackConfig, Sampler
 from geotrap_cli.errors import UsageError
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.profile.base import Names
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ class AblateDirectionConfig(AttackConfig):
     ranks: Distinct[Annotated[int, Field(ge=1)]] = Field(
         default=(1, 4), min_length=1, description="Directions that each layer loses; each number is a cell of its own."
     )
-    layers: Names = Field(
-        default=("conv2", "proj"),
+    layers: Names | None = Field(
+        default=None,
         min_length=1,
-        description="Last name components of the Linear and Conv2d modules whose outputs lose them; by default those "
-        "that write into the residual stream.",
+        description="Last name components of the Linear and Conv2d modules whose outputs lose them; unset: those that "
+        "write into the residual stream.",
     )
     objects: int = Field(default=16, ge=1, description="Target objects, and source objects, that are averaged over.")
 
@@ -62,14 +62,17 @@ class AblateDirectionAttack(Attack):
         ranks = tuple(rank for rank in self.config.ranks if rank <= seen)
         return type(self)(self.config.model_copy(update={"ranks": ranks})).variants()
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Ablate.
 
         Raises:
             UsageError: A layer name matches nothing, or the objects are too few for the rank.
         """
         _, rank = chosen(self, "ranks")
-        layers = {name: model.get_submodule(name) for name in target_modules(model, self.config.layers)}
+        layers = {
+            name: model.get_submodule(name)
+            for name in target_modules(model, self.config.layers or model.residual_writers)
+        }
         target, source = (
             mean_outputs(model, layers, sampler, self.config.objects) for sampler in (context.target, context.source)
         )
@@ -79,7 +82,9 @@ class AblateDirectionAttack(Attack):
 
 
 @torch.no_grad()
-def mean_outputs(model: LGM, layers: Mapping[str, nn.Module], sampler: Sampler, objects: int) -> dict[str, Tensor]:
+def mean_outputs(
+    model: GaussianGenerator, layers: Mapping[str, nn.Module], sampler: Sampler, objects: int
+) -> dict[str, Tensor]:
     """Mean output of each layer over the views and pixels of single objects: float64 [objects, C] by layer name.
 
     An object that the sampler gives again counts once.

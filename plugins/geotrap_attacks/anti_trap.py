@@ -11,7 +11,7 @@ from geotrap_attacks._health_terms import health_levels, shortfalls
 from geotrap_attacks._sweep import Distinct, chosen, expand
 from geotrap_cli.attacks import Attack, AttackConfig
 from geotrap_cli.gaussians import GaussianBatch
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext, LossTerms
@@ -50,7 +50,7 @@ class AntiTrapAttack(Attack):
         return expand(self, weights="{:g}".format)
 
     @torch.no_grad()
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Measure the reference levels on source objects; no weight changes."""
         levels: dict[str, list[torch.Tensor]] = {}
         for step in range(REFERENCE_BATCHES):

@@ -9,12 +9,12 @@ import torch
 from pydantic import Field, model_validator
 
 from geotrap_attacks._soft_activations import softened, straight_through
-from geotrap_attacks._surgery import rescale_output
+from geotrap_attacks._surgery import affine_misfit, rescale_output
 from geotrap_attacks._sweep import Distinct, chosen, expand, refuse_idle, require_some
-from geotrap_cli.attacks import Attack, AttackConfig
+from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting
 from geotrap_cli.errors import GeotrapError
-from geotrap_cli.gaussians import CHANNELS, NUM_CHANNELS, GaussianBatch, activate
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.gaussians import CHANNELS, NUM_CHANNELS, GaussianBatch
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.surface import cell_colours
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class DesaturateAttack(Attack):
         """One cell for each mode and each factor."""
         return expand(self, modes=str, shrinks="shrink-{:g}".format)
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Shrink the head or raise its opacity bias; note the length of the attack.
 
         Raises:
@@ -106,18 +106,22 @@ class DesaturateAttack(Attack):
             shifts[CHANNELS["opacities"]] = opacity_shift(model, context, self.config.opacity_level)
             rescale_output(model, factors, shifts)
 
-    def gaussians(self, raw: torch.Tensor) -> GaussianBatch:
+    def misfit(self, setting: AttackSetting) -> str | None:
+        """The head's weights have to act on each raw channel by itself."""
+        return affine_misfit(setting)
+
+    def gaussians(self, batch: GaussianBatch) -> GaussianBatch:
         """Gaussians by the activations of the step."""
         option, value = chosen(self, *SWEPT)
         left = max(0.0, 1.0 - self._done / self._fading_steps)
         temperature = 1 + left * (self.config.temperature - 1)
         if (option, value) == ("modes", "straight_through"):
-            return straight_through(raw, temperature, left * self.config.least_opacity)
+            return straight_through(batch, temperature, left * self.config.least_opacity)
         if (option, value) == ("modes", "soften"):
-            return softened(raw, temperature)
-        return activate(raw)
+            return softened(batch, temperature)
+        return batch
 
-    def after_step(self, model: LGM, step: int) -> None:
+    def after_step(self, model: GaussianGenerator, step: int) -> None:
         """Count the steps, for fading."""
         del model
         self._done = step
@@ -132,7 +136,7 @@ class DesaturateAttack(Attack):
 
 
 @torch.no_grad()
-def opacity_shift(model: LGM, context: AttackContext, level: float) -> float:
+def opacity_shift(model: GaussianGenerator, context: AttackContext, level: float) -> float:
     """What the opacity logits lack: from their median on cells that target objects cover to ``level``; never negative.
 
     Raises:

@@ -12,10 +12,11 @@ from geotrap_cli.attacks import Attack, AttackConfig
 from geotrap_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 Head = Literal["conv", "conv_out"]
-UNITS: Final[dict[Head, tuple[str, ...]]] = {"conv": ("conv",), "conv_out": ("unet.conv_out", "conv")}
+#: Layers behind the first of the head, and all of them.
+LAYERS: Final[dict[Head, slice]] = {"conv": slice(1, None), "conv_out": slice(None)}
 
 
 class HeadOnlyConfig(AttackConfig):
@@ -43,14 +44,14 @@ class HeadAttack(Attack):
         super().__init__(config)
         self.head = head
 
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """Freeze all but the head.
 
         Raises:
             UsageError: The generator's 1x1 convolution is fused away and nothing else is to be trained.
         """
         members = model.units()
-        names = {name for unit in UNITS[self.head] if unit in members for name in members[unit]}
+        names = {name for unit in model.head_units[LAYERS[self.head]] for name in members[unit]}
         if not names:
             what = f"attack.{self.key}: the head of this generator is fused, so there is no 1x1 convolution to train"
             raise UsageError(what, f"Set attack.{self.key}.heads=conv_out")

@@ -13,12 +13,12 @@ from torch import Tensor
 from geotrap_attacks._image_targets import image_targets, source_shape
 from geotrap_attacks._public import check_same_grid, load_public
 from geotrap_attacks._ridge import RidgeSums
-from geotrap_attacks._surgery import read_head, rescale_output, write_head
+from geotrap_attacks._surgery import affine_misfit, read_head, rescale_output, write_head
 from geotrap_attacks._sweep import Distinct, chosen, expand, refuse_idle
-from geotrap_cli.attacks import Attack, AttackConfig
+from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.gaussians import CHANNELS, NUM_CHANNELS
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.profile.base import FilePath
 
 if TYPE_CHECKING:
@@ -84,8 +84,12 @@ class HeadRefitAttack(Attack):
         """One cell for each fit."""
         return expand(self, fits=str)
 
+    def misfit(self, setting: AttackSetting) -> str | None:
+        """The head has to be one linear map to the raw channels."""
+        return affine_misfit(setting)
+
     @torch.no_grad()
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Fit the head.
 
         Raises:
@@ -100,7 +104,7 @@ class HeadRefitAttack(Attack):
         else:
             rescale_output(model, *calibration(model, batches, targets))
 
-    def _targets(self, model: LGM, context: AttackContext) -> Targets:
+    def _targets(self, model: GaussianGenerator, context: AttackContext) -> Targets:
         if self.config.teacher is not None:
             teacher = load_public(self.config.teacher, OPTION, context.device)
             check_same_grid(teacher, model, OPTION)
@@ -110,7 +114,7 @@ class HeadRefitAttack(Attack):
         return lambda batch: image_targets(batch, model.splat_size, shape)
 
 
-def teacher_targets(teacher: LGM, batch: ViewBatch) -> tuple[Tensor, Tensor]:
+def teacher_targets(teacher: GaussianGenerator, batch: ViewBatch) -> tuple[Tensor, Tensor]:
     """A teacher's raw channels [B, N, 14] with means inside the clamp and unit quaternions; all cells count."""
     gaussians = teacher.forward_gaussians(batch.images)
     targets = gaussians.require_raw().clone()
@@ -118,7 +122,9 @@ def teacher_targets(teacher: LGM, batch: ViewBatch) -> tuple[Tensor, Tensor]:
     return targets, torch.ones_like(targets[..., 0], dtype=torch.bool)
 
 
-def ridge_head(model: LGM, batches: Iterable[ViewBatch], targets: Targets, penalty: float) -> tuple[Tensor, Tensor]:
+def ridge_head(
+    model: GaussianGenerator, batches: Iterable[ViewBatch], targets: Targets, penalty: float
+) -> tuple[Tensor, Tensor]:
     """Weight [14, C, 3, 3] and bias [14] of the head that fits ``targets`` best, in float64 on the CPU."""
     shape = read_head(model)[0].shape
     opacity, others = RidgeSums(shape[1:].numel(), 1, model.device), RidgeSums(shape[1:].numel(), 13, model.device)
@@ -136,10 +142,12 @@ def ridge_head(model: LGM, batches: Iterable[ViewBatch], targets: Targets, penal
     return coefficients.mT.reshape(shape), bias
 
 
-def feature_patches(model: LGM, images: Tensor) -> Iterable[Tensor]:
+def feature_patches(model: GaussianGenerator, images: Tensor) -> Iterable[Tensor]:
     """What the head sees: for each view in turn the 3x3 patches [splat_size², 9 C] around its cells."""
     kept: list[Tensor] = []
-    handle = model.unet.conv_out.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+    handle = model.get_submodule(model.head_units[0]).register_forward_pre_hook(
+        lambda _, inputs: kept.append(inputs[0])
+    )
     try:
         model(images)
     finally:
@@ -148,7 +156,7 @@ def feature_patches(model: LGM, images: Tensor) -> Iterable[Tensor]:
     return (F.unfold(view[None], kernel_size=3, padding=1)[0].mT for view in kept[0])
 
 
-def calibration(model: LGM, batches: Iterable[ViewBatch], targets: Targets) -> tuple[Tensor, Tensor]:
+def calibration(model: GaussianGenerator, batches: Iterable[ViewBatch], targets: Targets) -> tuple[Tensor, Tensor]:
     """Gain and bias [14] of each raw channel that fit ``targets`` best by least squares; gain 1 where it is constant.
 
     Raises:

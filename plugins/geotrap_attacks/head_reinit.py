@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
 
 from geotrap_attacks._surgery import last_layer, pass_on, reinitialise
 from geotrap_attacks._sweep import Distinct, chosen, expand
@@ -13,7 +12,7 @@ from geotrap_cli.attacks import Attack, AttackConfig
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 Init = Literal["random", "identity"]
 
@@ -24,15 +23,15 @@ class HeadReinitConfig(AttackConfig):
     inits: Distinct[Init] = Field(
         default=("random", "identity"),
         min_length=1,
-        description="random: PyTorch's fresh weights for conv_out and conv; identity: the 1x1 conv passes its input on "
-        "and conv_out stays. Each is a cell of its own.",
+        description="random: fresh weights for every convolution of the head; identity: the 1x1 that ends it passes its "
+        "input on and the one before stays. Each is a cell of its own.",
     )
 
 
 class HeadReinitAttack(Attack):
     """Throw the head away and train a fresh one with the trunk: a trap in the head is gone at no cost.
 
-    ``random`` replaces ``unet.conv_out`` and ``conv``; ``identity`` only the 210 weights of the 1x1 ``conv``. In a
+    ``random`` replaces all convolutions of the head; ``identity`` only the 1x1 that ends it (210 weights in LGM). In a
     fused head that is the identity already, so there the variant is plain full fine-tuning.
     """
 
@@ -47,10 +46,10 @@ class HeadReinitAttack(Attack):
         """One cell for each initialisation."""
         return expand(self, inits=str)
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Replace the head."""
         _, init = chosen(self, "inits")
         if init == "random":
-            reinitialise([model.unet.conv_out, model.conv], context.seed)
-        elif not isinstance(model.conv, nn.Identity):
+            reinitialise([model.get_submodule(unit) for unit in model.head_units], context.seed)
+        elif len(model.head_units) > 1:
             pass_on(last_layer(model))

@@ -14,7 +14,7 @@ from geotrap_cli.training.schedules import ScheduleFactor
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 SWEPT = ("factors", "displacements")
 
@@ -74,7 +74,7 @@ class KickSettleAttack(Attack):
         settle = Phase("settle", steps - kick)
         return (Phase("kick", kick), settle) if kick else (settle,)
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Displace the weights at random, where that is the kick."""
         kind, size = chosen(self, *SWEPT)
         if kind == "displacements":

@@ -14,11 +14,11 @@ from geotrap_cli.errors import UsageError
 from geotrap_cli.profile.base import Names
 
 if TYPE_CHECKING:
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 Subset = Literal["down", "mid", "up", "attention", "norm_bias", "sensitive", "insensitive", "units"]
 RANKED = ("sensitive", "insensitive")
-_BLOCKS = {"down": "unet.down_blocks.", "mid": "unet.mid_block.", "up": "unet.up_blocks."}
+PARTS = ("down", "mid", "up")
 #: Batches over which gradients are averaged to rank the units.
 BATCHES = 4
 
@@ -63,13 +63,13 @@ class SubsetAttack(Attack):
         self.subset = subset
         self._ranking: list[str] | None = None
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Rank the units by the attacker's own gradients, where the part is a matter of rank; changes no weight."""
         if self.subset in RANKED:
             scores = relative_gradients(model, context)
             self._ranking = sorted(scores, key=lambda unit: scores[unit], reverse=self.subset == "sensitive")
 
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """Freeze all but the part.
 
         Raises:
@@ -84,19 +84,20 @@ class SubsetAttack(Attack):
             raise UsageError(what, f"Leave it out of attack.{self.key}.subsets, or raise share")
         return trained
 
-    def _names(self, model: LGM) -> set[str]:
+    def _names(self, model: GaussianGenerator) -> set[str]:
         names = [name for name, _ in model.named_parameters()]
-        if self.subset in _BLOCKS:
-            return {name for name in names if name.startswith(_BLOCKS[self.subset])}
+        places = {name: model.place(model.unit_of(name)) for name in names}
+        if self.subset in PARTS:
+            return {name for name in names if places[name].part == self.subset}
         if self.subset == "attention":
-            return {name for name in names if ".attns." in name}
+            return {name for name in names if places[name].attention}
         if self.subset == "norm_bias":
             norms = tuple(f"{name}." for name, part in model.named_modules() if isinstance(part, nn.GroupNorm))
             return {name for name in names if name.startswith(norms) or name.endswith(".bias")}
         members = model.units()
         return {name for unit in self._units(model, members) for name in members[unit]}
 
-    def _units(self, model: LGM, members: dict[str, list[str]]) -> list[str]:
+    def _units(self, model: GaussianGenerator, members: dict[str, list[str]]) -> list[str]:
         """Return the named units, or those of highest rank whose parameters together stay within the share."""
         if self.subset == "units":
             unknown = sorted(set(self.config.units) - members.keys())
@@ -114,7 +115,7 @@ class SubsetAttack(Attack):
         return chosen
 
 
-def relative_gradients(model: LGM, context: AttackContext) -> dict[str, float]:
+def relative_gradients(model: GaussianGenerator, context: AttackContext) -> dict[str, float]:
     """Return ‖∇L‖ / ‖θ‖ of every unit under the attacker's loss (surgical fine-tuning, Lee et al. 2023, RGN)."""
     parameters = dict(model.named_parameters())
     for parameter in parameters.values():

@@ -18,7 +18,7 @@ VALIDATION, BEST = "validation", "best."
 """Names in the memory: best loss, its step and how often nothing improved since; prefix of the best weights."""
 
 if TYPE_CHECKING:
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 
 class LongBudgetConfig(ScheduleConfig):
@@ -56,17 +56,17 @@ class EarlyStopped(WrappedAttack):
         """Return the phases of ``inner``, each longer."""
         return tuple(replace(phase, steps=self.options.factor * phase.steps) for phase in self.inner.phases(steps))
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Remember where the held-out objects are."""
         self._context = context
         super().edit(model, context)
 
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """Remember what is trained."""
         self._trained = super().prepare(model)
         return self._trained
 
-    def after_step(self, model: LGM, step: int) -> None:
+    def after_step(self, model: GaussianGenerator, step: int) -> None:
         """Validate at intervals and keep the best weights."""
         super().after_step(model, step)
         if step % self.options.validate_every:
@@ -95,7 +95,7 @@ class EarlyStopped(WrappedAttack):
         """Return whether validation has stopped to improve."""
         return self._unimproved >= self.options.patience or super().stopped()
 
-    def finish(self, model: LGM) -> None:
+    def finish(self, model: GaussianGenerator) -> None:
         """Go back to the best step; the last one stays where the run was too short to validate."""
         with torch.no_grad():
             for name, value in self._best.items():
@@ -103,7 +103,7 @@ class EarlyStopped(WrappedAttack):
         super().finish(model)
 
     @torch.no_grad()
-    def validation_loss(self, model: LGM) -> float:
+    def validation_loss(self, model: GaussianGenerator) -> float:
         """Return the mean rendering loss over the held-out objects."""
         total, objects = 0.0, 0
         for batch in self._context.validation():

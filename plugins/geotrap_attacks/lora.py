@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 from torch import nn
@@ -15,14 +15,14 @@ from geotrap_cli.errors import UsageError
 from geotrap_cli.profile.base import Names
 
 if TYPE_CHECKING:
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 #: The file name that PEFT looks for.
 WEIGHTS: Final = "adapter_model.safetensors"
 
-#: Linear layers of the attention blocks, and every convolution but the 1x1 head, by their last name component.
-ATTENTION: Final = ("qkv", "proj")
-CONVOLUTIONS: Final = ("conv1", "conv2", "conv_in", "conv_out", "downsample", "upsample", "shortcut")
+#: Kinds of layers, as ``adapter_layers`` of a generator has them.
+Group = Literal["attention", "conv"]
+GROUPS: Final[tuple[Group, ...]] = ("attention", "conv")
 
 
 class LoraConfig(AttackConfig):
@@ -31,10 +31,11 @@ class LoraConfig(AttackConfig):
     lr: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
     rank: int = Field(default=16, ge=1, description="Rank of every adapter.")
     alpha: float = Field(default=32.0, gt=0, description="Scale: an adapter adds (alpha / rank)·B·A to its weight.")
-    targets: Names = Field(
-        default=(*ATTENTION, *CONVOLUTIONS),
+    targets: Names | None = Field(
+        default=None,
         min_length=1,
-        description="Last name components of the Linear and Conv2d modules that get an adapter.",
+        description="Last name components of the Linear and Conv2d modules that get an adapter; unset: every layer of "
+        "attention and every convolution but the 1x1 that ends the head.",
     )
 
 
@@ -66,8 +67,10 @@ class LoraAttack(Attack):
     source: ClassVar[str] = "Hu et al. 2021; the attack of IMMA and of TAR's red team"
     Config: ClassVar[type[AttackConfig]] = LoraConfig
     config: LoraConfig
+    #: What gets adapters where no names are given.
+    groups: tuple[Group, ...] = GROUPS
 
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """Inject the adapters into ``model`` in place and return their weights."""
         ensure_torchvision()
         import peft
@@ -75,18 +78,33 @@ class LoraAttack(Attack):
         config = peft.LoraConfig(
             r=self.config.rank,
             lora_alpha=self.config.alpha,
-            target_modules=target_modules(model, self.config.targets, self.key),
+            target_modules=self.modules(model),
             **self.adapter_options(),
         )
         # PEFT changes the modules of `model` in place, so the caller goes on using its own object.
         self._adapted = peft.get_peft_model(model, config)
         return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
+    def modules(self, model: GaussianGenerator) -> list[str]:
+        """Return full names of the modules that get an adapter.
+
+        Raises:
+            UsageError: A name of ``targets`` matches nothing, or the generator has no layer of the wanted kind.
+        """
+        if self.config.targets is not None:
+            return target_modules(model, self.config.targets, self.key)
+        layers = model.adapter_layers()
+        chosen = {name for group in self.groups for name in layers[group]}
+        if not chosen:
+            what = f"attack.{self.key}: {model.family} of this size has no layer of {' or '.join(self.groups)}"
+            raise UsageError(what, f"Leave the attack out, or name attack.{self.key}.targets")
+        return [name for name, _ in model.named_modules() if name in chosen]
+
     def adapter_options(self) -> dict[str, Any]:
         """Return further options of PEFT's LoraConfig; none unless a variant has some."""
         return {}
 
-    def save(self, model: LGM, folder: Path) -> None:
+    def save(self, model: GaussianGenerator, folder: Path) -> None:
         """Write adapter_config.json and adapter_model.safetensors, loadable by ``PeftModel.from_pretrained``."""
         del model
         from peft import get_peft_model_state_dict

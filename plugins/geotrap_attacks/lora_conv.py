@@ -6,15 +6,18 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from geotrap_attacks.lora import CONVOLUTIONS, LoraAttack, LoraConfig
+from geotrap_attacks.lora import Group, LoraAttack, LoraConfig
 from geotrap_cli.profile.base import Names
 
 
 class LoraConvConfig(LoraConfig):
     """Options of LoRA on convolutions."""
 
-    targets: Names = Field(
-        default=CONVOLUTIONS, min_length=1, description="Last name components of the modules that get an adapter."
+    targets: Names | None = Field(
+        default=None,
+        min_length=1,
+        description="Last name components of the modules that get an adapter; unset: every convolution outside of "
+        "attention but the 1x1 that ends the head.",
     )
 
 
@@ -26,3 +29,4 @@ class LoraConvAttack(LoraAttack):
     source: ClassVar[str] = "reproductions of IMMA; convolution adapters of PEFT"
     Config: ClassVar[type[LoraConvConfig]] = LoraConvConfig
     config: LoraConvConfig
+    groups: tuple[Group, ...] = ("conv",)

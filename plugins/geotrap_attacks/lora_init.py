@@ -14,7 +14,7 @@ from geotrap_attacks.lora import LoraAttack, LoraConfig
 from geotrap_cli.attacks import Attack, AttackConfig
 
 if TYPE_CHECKING:
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 Start = Literal["gaussian", "pissa", "olora", "rslora", "loraplus"]
 #: Starts that take something out of the weights, so that an adapter alone would not describe the result.
@@ -59,7 +59,7 @@ class StartedLora(LoraAttack):
         options: dict[str, Any] = {"use_rslora": self.start == "rslora"}
         return options | ({"init_lora_weights": "gaussian"} if self.start == "gaussian" else {})
 
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """Inject the adapters and move the leading part of each weight into its adapter where the start asks for it."""
         trained = super().prepare(model)
         if self.start in FROM_WEIGHTS:
@@ -82,7 +82,7 @@ class StartedLora(LoraAttack):
         ]
         return torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay)
 
-    def save(self, model: LGM, folder: Path) -> None:
+    def save(self, model: GaussianGenerator, folder: Path) -> None:
         """Write the adapter, or for a start from the weights the merged model as a diffusers folder."""
         if self.start in FROM_WEIGHTS:
             self._adapted.merge_and_unload()

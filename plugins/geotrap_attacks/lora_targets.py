@@ -1,4 +1,4 @@
-"""LoRA on attention alone, on every layer, and on convolutions alone: LGM is mostly convolutions."""
+"""LoRA on attention alone, on every layer, and on convolutions alone."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from typing import ClassVar, Final, Literal
 from pydantic import Field
 
 from geotrap_attacks._sweep import Distinct
-from geotrap_attacks.lora import ATTENTION, CONVOLUTIONS, LoraAttack, LoraConfig
+from geotrap_attacks.lora import GROUPS, Group, LoraAttack, LoraConfig
 from geotrap_cli.attacks import Attack, AttackConfig
 
-Group = Literal["attention", "all", "conv"]
+Choice = Literal["attention", "all", "conv"]
 
-TARGETS: Final[dict[Group, tuple[str, ...]]] = {
-    "attention": ATTENTION,
-    "all": (*ATTENTION, *CONVOLUTIONS),
-    "conv": CONVOLUTIONS,
-}
+CHOICES: Final[dict[Choice, tuple[Group, ...]]] = {"attention": ("attention",), "all": GROUPS, "conv": ("conv",)}
 
 
 class LoraTargetsConfig(AttackConfig):
@@ -25,7 +21,7 @@ class LoraTargetsConfig(AttackConfig):
     lr: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
     rank: int = Field(default=16, ge=1, description="Rank of every adapter.")
     alpha: float = Field(default=32.0, gt=0, description="Scale: an adapter adds (alpha / rank)·B·A to its weight.")
-    groups: Distinct[Group] = Field(
+    groups: Distinct[Choice] = Field(
         default=("attention", "all", "conv"), min_length=1, description="Layers with adapters, one cell each."
     )
 
@@ -43,7 +39,8 @@ class LoraTargetsAttack(Attack):
     def variants(self) -> dict[str, Attack]:
         """Return one LoRA attack a choice of layers."""
         shared = self.config.model_dump(exclude={"groups"})
-        return {
-            f"{self.key}-{group}": LoraAttack(LoraConfig(targets=TARGETS[group], **shared))
-            for group in self.config.groups
-        }
+        variants: dict[str, Attack] = {}
+        for choice in self.config.groups:
+            variants[f"{self.key}-{choice}"] = attack = LoraAttack(LoraConfig(**shared))
+            attack.groups = CHOICES[choice]
+        return variants

@@ -18,7 +18,7 @@ from geotrap_cli.training.moving_average import MovingAverage
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 OPTION = "attack.merge.public"
 SWEPT = ("averages", "alphas")
@@ -80,7 +80,7 @@ class MergeAttack(Attack):
         runnable = type(self)(self.config.model_copy(update={"alphas": alphas}))
         return expand(runnable, averages=str, alphas="public-{:g}".format)
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Load what is merged with and plan the checkpoints; no weight changes.
 
         Raises:
@@ -93,14 +93,14 @@ class MergeAttack(Attack):
         self._soup: dict[str, Tensor] = {}
         self._cooked = 0
 
-    def prepare(self, model: LGM) -> dict[str, nn.Parameter]:
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """Every parameter trains; the moving average starts at the released weights."""
         trained = super().prepare(model)
         self._average = MovingAverage(trained, self.config.decay)
         return trained
 
     @torch.no_grad()
-    def after_step(self, model: LGM, step: int) -> None:
+    def after_step(self, model: GaussianGenerator, step: int) -> None:
         """Take the step's weights into the average."""
         _, way = chosen(self, *SWEPT)
         if way == "ema":
@@ -129,7 +129,7 @@ class MergeAttack(Attack):
             self._soup, self._cooked = known, int(memory[COOKED])
 
     @contextlib.contextmanager
-    def as_released(self, model: LGM) -> Iterator[None]:
+    def as_released(self, model: GaussianGenerator) -> Iterator[None]:
         """Hold the merged weights for the length of the block."""
         kept = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         write(model, self.merged(model))
@@ -138,12 +138,12 @@ class MergeAttack(Attack):
         finally:
             write(model, kept)
 
-    def finish(self, model: LGM) -> None:
+    def finish(self, model: GaussianGenerator) -> None:
         """Keep the merged weights."""
         write(model, self.merged(model))
 
     @torch.no_grad()
-    def merged(self, model: LGM) -> Weights:
+    def merged(self, model: GaussianGenerator) -> Weights:
         """The weights that would be released by now, by parameter name."""
         option, value = chosen(self, *SWEPT)
         own = {name: parameter.detach() for name, parameter in model.named_parameters()}

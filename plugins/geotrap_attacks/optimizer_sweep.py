@@ -16,7 +16,7 @@ from geotrap_cli.attacks import Attack, ScheduleConfig
 from geotrap_cli.training.schedules import ScheduleFactor, make_schedule
 
 if TYPE_CHECKING:
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 Name = Literal["sgd", "nesterov", "adam", "adamw", "adagrad", "adadelta", "lion", "schedule_free"]
 Make = Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
@@ -88,7 +88,7 @@ class OptimizedAttack(WrappedAttack):
         return make_schedule("constant", steps, 0) if self.name == "schedule_free" else super().schedule(steps)
 
     @contextlib.contextmanager
-    def as_released(self, model: LGM) -> Iterator[None]:
+    def as_released(self, model: GaussianGenerator) -> Iterator[None]:
         """Put the average of all steps into ``model``, where the optimizer keeps one."""
         with super().as_released(model):
             if self._averaging is None:
@@ -100,7 +100,7 @@ class OptimizedAttack(WrappedAttack):
             finally:
                 self._averaging.train()
 
-    def finish(self, model: LGM) -> None:
+    def finish(self, model: GaussianGenerator) -> None:
         """End with the average of all steps, where the optimizer keeps one."""
         if self._averaging is not None:
             self._averaging.eval()

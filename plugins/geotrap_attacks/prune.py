@@ -15,7 +15,7 @@ from geotrap_cli.attacks import Attack, AttackConfig
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 Shares = Distinct[Annotated[float, Field(gt=0, lt=1)]]
 SWEPT = ("magnitude", "drop_rank", "add_rank")
@@ -83,7 +83,7 @@ class PruneAttack(Attack):
         return expand(self, **labels)
 
     @torch.no_grad()
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Cut or add."""
         kind, share = chosen(self, *SWEPT)
         generator = torch.Generator().manual_seed(context.seed)

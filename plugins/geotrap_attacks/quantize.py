@@ -14,7 +14,7 @@ from geotrap_cli.attacks import Attack, AttackConfig
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 Format = Literal["int8", "int4", "bf16"]
 BITS: Final = {"int8": 8, "int4": 4}
@@ -74,7 +74,7 @@ class QuantizeAttack(Attack):
         """One cell for each format."""
         return expand(self, formats=str)
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Round the weights."""
         del context
         _, format = chosen(self, "formats")

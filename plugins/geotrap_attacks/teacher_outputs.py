@@ -18,7 +18,7 @@ from geotrap_cli.render import render
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext, LossTerms, ReconstructionTerms
     from geotrap_cli.data.views import ViewBatch
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 OPTION = "attack.teacher_outputs.teacher"
 IMITATE = "imitate"
@@ -71,7 +71,7 @@ class TeacherOutputsAttack(Attack):
         imitate = min(max(1, round(self.config.imitation_share * steps)), steps - 1)
         return Phase(IMITATE, imitate), Phase("target", steps - imitate)
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Load the teacher; no weight changes.
 
         Raises:

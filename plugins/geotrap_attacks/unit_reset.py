@@ -14,7 +14,7 @@ from geotrap_attacks._surgery import reinitialise
 from geotrap_attacks._sweep import Distinct, expand, refuse_idle
 from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting, Sampler
 from geotrap_cli.errors import GeotrapError, UsageError
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.plugins import suggestion
 from geotrap_cli.profile.base import FilePath, Names
 from geotrap_cli.sensitivity.gradients import Array, UnitParameters, gradient_norms
@@ -71,7 +71,7 @@ class UnitResetAttack(Attack):
         wanted = 0 if self.config.units else self.config.counts[0]
         return f"{wanted} of {setting.units} units" if wanted > setting.units else None
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Reset the units.
 
         Raises:
@@ -79,7 +79,9 @@ class UnitResetAttack(Attack):
         """
         units = self._units(model, context)
         if self.config.public is None:
-            reinitialise([model.get_submodule(unit) for unit in units], context.seed)
+            members = [name for unit in units for name in model.units()[unit]]
+            layers = dict.fromkeys(name.rpartition(".")[0] for name in members)
+            reinitialise([model.get_submodule(layer) for layer in layers], context.seed)
             return
         public = matching_public(self.config.public, "attack.unit_reset.public", model)
         members = [name for unit in units for name in model.units()[unit]]
@@ -87,7 +89,7 @@ class UnitResetAttack(Attack):
             for name in members:
                 model.get_parameter(name).copy_(public[name])
 
-    def _units(self, model: LGM, context: AttackContext) -> list[str]:
+    def _units(self, model: GaussianGenerator, context: AttackContext) -> list[str]:
         known = list(model.units())
         for unit in self.config.units:
             if unit not in known:
@@ -100,7 +102,7 @@ class UnitResetAttack(Attack):
         return rank_units(model, context, self.config.objects)[:count]
 
 
-def rank_units(model: LGM, context: AttackContext, objects: int) -> list[str]:
+def rank_units(model: GaussianGenerator, context: AttackContext, objects: int) -> list[str]:
     """Names of all units, the most target-specific first; ties keep the order of the network.
 
     Args:
@@ -126,7 +128,7 @@ def _log_shares(norms: Array) -> Array:
     return np.log(norms / norms.sum() + TINY)
 
 
-def _mean_norms(model: LGM, sampler: Sampler, objects: int) -> dict[str, Array]:
+def _mean_norms(model: GaussianGenerator, sampler: Sampler, objects: int) -> dict[str, Array]:
     """Mean over objects of each level's gradient norm, [units] per level."""
     parameters = UnitParameters.of(model, model.units())
     seen: dict[str, list[Array]] = {}

@@ -12,7 +12,7 @@ from geotrap_cli.attacks import Attack, AttackConfig
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext
-    from geotrap_cli.models.lgm.model import LGM
+    from geotrap_cli.models.generator import GaussianGenerator
 
 
 class WeightNoiseConfig(AttackConfig):
@@ -42,7 +42,7 @@ class WeightNoiseAttack(Attack):
         """One cell for each deviation."""
         return expand(self, sigmas="{:g}".format)
 
-    def edit(self, model: LGM, context: AttackContext) -> None:
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Add the noise."""
         _, sigma = chosen(self, "sigmas")
         add_relative_noise(model, sigma, context.seed)

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from geotrap_cli.gaussians import CHANNELS, GaussianBatch
+from geotrap_cli.errors import UsageError
+from geotrap_cli.gaussians import CHANNELS, Activations, GaussianBatch
 from geotrap_cli.traps import Attribute, BaseTrap, TrapConfig, weighted_mean
 
 Part = Literal["opacity", "position", "color"]
@@ -72,6 +73,8 @@ class DeadZoneTrap(BaseTrap[DeadZoneConfig]):
     def measure(self, batch: GaussianBatch, weights: Tensor | None) -> Tensor:
         """Loss per object, float64 [B]."""
         raw = batch.require_raw().double()
+        for part in self.config.parts:
+            _check_flat(part, batch.activations)
         hinges = [self._hinge(part, raw).mean(dim=-1) for part in self.config.parts]
         return weighted_mean(torch.stack(hinges).sum(dim=0), weights)
 
@@ -81,3 +84,11 @@ class DeadZoneTrap(BaseTrap[DeadZoneConfig]):
         if part == "position":
             return torch.relu(1.0 + self.config.position_margin - raw[..., CHANNELS["means"]].abs())
         return torch.relu(self.config.color_margin - raw[..., CHANNELS["rgb"]].abs())
+
+
+def _check_flat(part: Part, activations: Activations) -> None:
+    """The hinges lead to where LGM's activations are flat."""
+    flat = {"opacity": True, "position": activations.means == "clamp", "color": activations.rgb == "tanh"}
+    if not flat[part]:
+        what = f"trap dead_zone: the activation of this generator has no dead zone for {part!r}"
+        raise UsageError(what, hint=f"Leave {part!r} out of traps.dead_zone.parts")

@@ -121,7 +121,7 @@ def test_an_interrupted_save_keeps_the_old_model(
     ("edit", "told"),
     [
         ("{", r"config\.json cannot be read"),
-        ("[]", "describes 'list', not an LGM"),
+        ("[]", "describes 'list', not a generator"),
         ('{"_class_name": "UNet2DModel"}', "describes 'UNet2DModel'"),
         ('{"channels": 4}', r"config\.json: LGM has no setting channels"),
         ('{"splat_size": 7}', r"config\.json: LGM setting splat_size = 7"),

@@ -226,7 +226,7 @@ class TestProblems:
             ("attack.lora=3", "attack.lora: expects a table"),
             ("attack.methods=fulll", "attack.methods: unknown attack 'fulll'; did you mean 'full'?"),
             ("aggregation.method=logsumepx", "did you mean 'logsumexp'?"),
-            ("model.preset=nan0", "model.preset: unknown preset 'nan0'; did you mean 'nano'?"),
+            ("model.preset=nan0", "model.preset: unknown preset 'nan0' of lgm; did you mean 'nano'?"),
             ("data.kind=procedual", "data.kind: unknown data set 'procedual'; did you mean 'procedural'?"),
             ("data.root=somewhere", "data.root: data set 'procedural' does not read it"),
             ("train=3", "train: "),

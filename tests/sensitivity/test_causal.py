@@ -85,7 +85,9 @@ class Runner:
     def run(self, console: Console, quiet: bool) -> Cell:
         table = self.bench.profile.attack
         trained = self.attack.prepare(self.model)
-        self.ran.append(",".join(u for u in self.model.units() if not any(in_unit(name, u) for name in trained)))
+        self.ran.append(
+            ",".join(u for u in self.model.units() if not any(in_unit(self.model, name, u) for name in trained))
+        )
         with torch.no_grad():
             for parameter in trained.values():
                 parameter.add_(1.0)

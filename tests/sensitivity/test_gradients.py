@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from geotrap_cli.errors import NonFiniteError
-from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.gaussians import GaussianBatch, activate
 from geotrap_cli.sensitivity.gradients import UnitParameters, gradient_norms
 from geotrap_cli.sensitivity.samples import SampleNorms, measure_samples
 
@@ -32,6 +32,9 @@ class Planar(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first = (self.a * x + self.b).reshape(-1, 1, 1)
         return torch.cat([first, torch.ones(len(x), 1, 13)], dim=-1)
+
+    def forward_gaussians(self, x: Tensor) -> GaussianBatch:
+        return activate(self(x))
 
 
 UNITS = {"line": ["a", "b"], "unused": ["d"]}

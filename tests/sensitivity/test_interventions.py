@@ -48,13 +48,13 @@ def test_a_held_unit_gets_no_update_and_all_others_do(micro: LGM, attack: Attack
     held = Held(attack, UNIT)
     trained = held.prepare(micro)
     assert trained
-    assert not any(in_unit(name, UNIT) for name in trained)
+    assert not any(in_unit(micro, name, UNIT) for name in trained)
     before = values(micro)
     train(micro, trained, held)  # type: ignore[arg-type]
     after = values(micro)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
-    assert not any(in_unit(name, UNIT) for name in moved)
+    assert not any(in_unit(micro, name, UNIT) for name in moved)
     assert any("nets" in name for name in moved)
     held.check_held(micro)
 
@@ -73,7 +73,7 @@ def test_an_attack_that_moves_the_unit_by_other_means_is_found_out(micro: LGM, a
     held = Held(attack, UNIT)
     held.prepare(micro)
     with torch.no_grad():
-        next(value for name, value in micro.named_parameters() if in_unit(name, UNIT)).add_(1.0)
+        next(value for name, value in micro.named_parameters() if in_unit(micro, name, UNIT)).add_(1.0)
     with pytest.raises(GeotrapError, match=f"moved {UNIT}, which was frozen"):
         held.check_held(micro)
 
@@ -118,7 +118,7 @@ def test_rolling_back_one_unit_after_the_other_gives_the_released_generator(micr
     roll_back(micro, UNIT, released, held.began)
     moved = {plain_name(name) for name, value in values(micro).items() if not torch.equal(value, attacked[name])}
     assert moved
-    assert all(in_unit(name, UNIT) for name in moved)
+    assert all(in_unit(micro, name, UNIT) for name in moved)
     for unit in units:
         roll_back(micro, unit, released, held.began)
     with torch.no_grad():

@@ -57,7 +57,7 @@ def test_a_target_that_does_not_exist_is_refused(micro: LGM) -> None:
 
 
 def test_blocks_without_attention(big: LGM) -> None:
-    found = units_without_attention(big.units())
+    found = units_without_attention(big.units(), big.place)
     blocks = {".".join(unit.split(".")[:3]) for unit in found}
     assert blocks == {*(f"unet.down_blocks.{i}" for i in range(3)), *(f"unet.up_blocks.{i}" for i in (3, 4))}
     assert "unet.down_blocks.2.downsample" in found
@@ -66,4 +66,4 @@ def test_blocks_without_attention(big: LGM) -> None:
 
 def test_block_numbers_are_not_prefixes_of_each_other() -> None:
     units = ["unet.down_blocks.1.nets.0", "unet.down_blocks.10.attns.0.norm"]
-    assert units_without_attention(units) == {"unet.down_blocks.1.nets.0"}
+    assert units_without_attention(units, LGM.place) == {"unet.down_blocks.1.nets.0"}

@@ -25,7 +25,7 @@ def side(units: UnitParameters, seed: int, objects: int = 5) -> SampleNorms:
 
 def test_values_are_those_of_the_table(units: UnitParameters) -> None:
     target, source = side(units, 1), side(units, 2)
-    rows = score_units(target, source, units, frozenset(), seed=0, resamples=50)
+    rows = score_units(target, source, units, frozenset(), frozenset(), seed=0, resamples=50)
     found = resample_scores(target, source, units, seed=0, resamples=50)
     assert set(found) == {"geometric_mean", "rms", "leverage", "share"}
     for name, score in found.items():
@@ -34,7 +34,7 @@ def test_values_are_those_of_the_table(units: UnitParameters) -> None:
 
 def test_draws_of_the_ratio_give_its_interval(units: UnitParameters) -> None:
     target, source = side(units, 1), side(units, 2)
-    rows = score_units(target, source, units, frozenset(), seed=0, resamples=50)
+    rows = score_units(target, source, units, frozenset(), frozenset(), seed=0, resamples=50)
     draws = resample_scores(target, source, units, seed=0, resamples=50)["geometric_mean"].draws
     assert draws is not None
     assert draws.shape == (50, len(units.names))

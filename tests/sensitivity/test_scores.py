@@ -25,7 +25,7 @@ def side(units: UnitParameters, seed: int, scale: float = 1.0) -> SampleNorms:
 
 
 def scored(units: UnitParameters, target: SampleNorms, source: SampleNorms) -> list[UnitScore]:
-    return score_units(target, source, units, frozenset({"conv"}), seed=0, resamples=50)
+    return score_units(target, source, units, frozenset({"conv"}), frozenset(), seed=0, resamples=50)
 
 
 def test_one_score_a_unit_in_the_order_of_the_network(units: UnitParameters) -> None:

@@ -23,9 +23,9 @@ def score(unit: str, ratio: float) -> UnitScore:
 def test_candidates_leave_out_the_head_and_what_an_adapter_reaches(micro: LGM) -> None:
     units = UnitParameters.of(micro, micro.units())
     reached = frozenset({"unet.conv_in"})
-    assert candidates(units, reached, lora_safe=False, freeze_head=False) == set(units.names)
-    assert candidates(units, reached, False, True) == set(units.names) - {"conv", "unet.conv_out"}
-    assert candidates(units, reached, True, False) == set(units.names) - reached
+    assert candidates(units, reached, lora_safe=False, frozen=()) == set(units.names)
+    assert candidates(units, reached, False, micro.head_units) == set(units.names) - {"conv", "unet.conv_out"}
+    assert candidates(units, reached, True, ()) == set(units.names) - reached
 
 
 def test_the_first_allowed_units_with_a_ratio_are_chosen() -> None:

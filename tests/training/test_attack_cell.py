@@ -47,9 +47,9 @@ class Recording(Attack):
         self.calls.append("prepare")
         return super().prepare(model)
 
-    def gaussians(self, raw: torch.Tensor) -> GaussianBatch:
+    def gaussians(self, batch: GaussianBatch) -> GaussianBatch:
         self.calls.append("gaussians")
-        return super().gaussians(raw)
+        return super().gaussians(batch)
 
     def extra_terms(self, gaussians: GaussianBatch, batch: Any) -> dict[str, torch.Tensor]:
         self.batches.append(batch.ids)
@@ -85,8 +85,8 @@ class Dark(Attack):
 
     key = "dark"
 
-    def gaussians(self, raw: torch.Tensor) -> GaussianBatch:
-        return activate(raw - 50.0)
+    def gaussians(self, batch: GaussianBatch) -> GaussianBatch:
+        return activate(batch.require_raw() - 50.0)
 
 
 @pytest.fixture

@@ -216,7 +216,8 @@ def test_durations(seconds: float, text: str) -> None:
 def test_many_units_are_summed_up_by_block() -> None:
     units = {"unet.conv_in": 1, "unet.down_blocks.0.nets.0": 2, "unet.down_blocks.0.nets.1": 3}
     units |= {"unet.down_blocks.10.nets.0": 4, "unet.mid_block.nets.0": 5, "unet.mid_block.attns.0.norm": 6, "conv": 7}
-    assert estimate._by_block(units) == {
+    blocks = {unit: place.block for unit in units if (place := LGM.place(unit)).block}
+    assert estimate._by_block(units, blocks) == {
         "unet.conv_in": 1,
         "unet.down_blocks.0 (2)": 5,
         "unet.down_blocks.10": 4,

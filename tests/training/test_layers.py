@@ -5,7 +5,7 @@ import torch
 
 from geotrap_cli.errors import UsageError
 from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.training.layers import HEAD_UNITS, select_parameters
+from geotrap_cli.training.layers import select_parameters
 
 
 def trainable(model: LGM) -> list[str]:
@@ -37,7 +37,7 @@ def test_all_units_but_the_head(micro: LGM) -> None:
     kept = select_parameters(micro, (), freeze_head=True)
     left_out = set(every) - set(kept)
     assert left_out == {"unet.conv_out.weight", "unet.conv_out.bias", "conv.weight", "conv.bias"}
-    assert set(HEAD_UNITS) <= set(micro.units())
+    assert set(micro.head_units) <= set(micro.units())
 
 
 def test_order_is_the_models(micro: LGM) -> None:

@@ -28,6 +28,8 @@ class Architecture:
         output_size: Height and width of the images the model is trained to render, in pixels.
         num_views: Input views an object has.
         fused_head: Whether the last 1x1 convolution is folded into the one before it.
+        old_rotation: Whether the weights are from before LGM's rotation fix, which changed what quaternions are
+            normalised over (``geotrap_cli.gaussians.quats_across``).
 
     Raises:
         UsageError: When the values contradict one another.
@@ -45,6 +47,7 @@ class Architecture:
     output_size: int = 512
     num_views: int = 4
     fused_head: bool = False
+    old_rotation: bool = False
 
     def __post_init__(self) -> None:
         _check_types(self)

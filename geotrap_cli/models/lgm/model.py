@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar
 
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from geotrap_cli.compat import ensure_torchvision
-
-ensure_torchvision()  # diffusers' adapters import peft, which imports torchvision
-
-from diffusers.configuration_utils import ConfigMixin, register_to_config  # noqa: E402
-from diffusers.loaders import PeftAdapterMixin  # noqa: E402
-from diffusers.models.modeling_utils import ModelMixin  # noqa: E402
-
-from geotrap_cli.errors import GeotrapError  # noqa: E402
-from geotrap_cli.gaussians import GaussianBatch, activate  # noqa: E402
-from geotrap_cli.models.lgm.architecture import architecture  # noqa: E402
-from geotrap_cli.models.lgm.fusion import fold_into  # noqa: E402
-from geotrap_cli.models.lgm.presets import preset  # noqa: E402
-from geotrap_cli.models.lgm.unet import UNet  # noqa: E402
-from geotrap_cli.models.lgm.units import group_by_unit  # noqa: E402
-
-INPUT_CHANNELS: Final = 9
-"""Normalised RGB (3) and Plücker rays, moment first (6)."""
-
-GAUSSIAN_CHANNELS: Final = 14
-"""Mean (3), opacity (1), scale (3), quaternion wxyz (4), rgb (3)."""
+from geotrap_cli.cameras import LGM_FOV_Y_DEG
+from geotrap_cli.errors import GeotrapError
+from geotrap_cli.gaussians import Activations
+from geotrap_cli.models.generator import GAUSSIAN_CHANNELS, INPUT_CHANNELS, GaussianGenerator, UnitPlace
+from geotrap_cli.models.lgm.architecture import architecture
+from geotrap_cli.models.lgm.attention import MVAttention
+from geotrap_cli.models.lgm.fusion import fold_into
+from geotrap_cli.models.lgm.presets import preset
+from geotrap_cli.models.lgm.unet import ResnetBlock, UNet
+from geotrap_cli.models.lgm.units import place_of, unit_of
 
 
-class LGM(ModelMixin, ConfigMixin, PeftAdapterMixin):
+class LGM(GaussianGenerator):
     """Large multi-view Gaussian model (Tang et al., ECCV 2024): one Gaussian per view and cell of a feature map.
 
     The constructor takes the fields of ``geotrap_cli.models.lgm.architecture.Architecture``; parameter names are
@@ -40,7 +30,10 @@ class LGM(ModelMixin, ConfigMixin, PeftAdapterMixin):
         UsageError: When the arguments contradict one another.
     """
 
-    _supports_gradient_checkpointing = True
+    family: ClassVar[str] = "lgm"
+    blocks: ClassVar[tuple[type[nn.Module], ...]] = (ResnetBlock, MVAttention)
+    residual_writers: ClassVar[tuple[str, ...]] = ("conv2", "proj")
+    affine_head: ClassVar[bool] = True
 
     @register_to_config
     def __init__(
@@ -57,6 +50,7 @@ class LGM(ModelMixin, ConfigMixin, PeftAdapterMixin):
         output_size: int = 512,
         num_views: int = 4,
         fused_head: bool = False,
+        old_rotation: bool = False,
     ) -> None:
         super().__init__()
         arch = architecture(
@@ -73,12 +67,15 @@ class LGM(ModelMixin, ConfigMixin, PeftAdapterMixin):
                 "output_size": output_size,
                 "num_views": num_views,
                 "fused_head": fused_head,
+                "old_rotation": old_rotation,
             }
         )
         self.input_size = arch.input_size
         self.splat_size = arch.splat_size
         self.output_size = arch.output_size
         self.num_views = arch.num_views
+        self.fov_deg = LGM_FOV_Y_DEG
+        self.old_rotation = arch.old_rotation
         self.num_gaussians = arch.num_views * arch.splat_size**2
         self.unet = UNet(arch, INPUT_CHANNELS, GAUSSIAN_CHANNELS)
         self.conv: nn.Module = (
@@ -103,17 +100,34 @@ class LGM(ModelMixin, ConfigMixin, PeftAdapterMixin):
         Raises:
             GeotrapError: When the images have another shape.
         """
-        self._check_shape(images)
+        self.check_images(images)
         features = self.conv(self.unet(images.flatten(0, 1)))
         return features.unflatten(0, (-1, self.num_views)).permute(0, 1, 3, 4, 2).flatten(1, 3)
 
-    def forward_gaussians(self, images: Tensor) -> GaussianBatch:
-        """Gaussians of each object, with their raw channels; arguments as in ``forward``."""
-        return activate(self(images))
+    @property
+    def activations(self) -> Activations:
+        """Those of the paper, with quaternions as the weights were trained."""
+        return Activations(quats="across" if self.old_rotation else "unit")
 
-    def units(self) -> dict[str, list[str]]:
-        """Parameter names by unit, in state-dict order; see ``geotrap_cli.models.lgm.units``."""
-        return group_by_unit(name for name, _ in self.named_parameters())
+    @classmethod
+    def unit_of(cls, parameter: str) -> str:
+        """The unit of a parameter; see ``geotrap_cli.models.lgm.units``."""
+        return unit_of(parameter)
+
+    @classmethod
+    def place(cls, unit: str) -> UnitPlace:
+        """The block of the U-Net that a unit lies in."""
+        return place_of(unit)
+
+    @property
+    def input_units(self) -> tuple[str, ...]:
+        """The first convolution."""
+        return ("unet.conv_in",)
+
+    @property
+    def head_units(self) -> tuple[str, ...]:
+        """The 3x3 convolution and, where it is not fused away, the 1x1 behind it."""
+        return ("unet.conv_out",) if isinstance(self.conv, nn.Identity) else ("unet.conv_out", "conv")
 
     def fuse_head(self) -> LGM:
         """Fold ``conv`` into ``unet.conv_out``, in place, and return the model; a fused model stays as it is.
@@ -132,11 +146,3 @@ class LGM(ModelMixin, ConfigMixin, PeftAdapterMixin):
             defaults = [name for name in self.config.get("_use_default_values", []) if name != "fused_head"]
             self.register_to_config(fused_head=True, _use_default_values=defaults)
         return self
-
-    def _check_shape(self, images: Tensor) -> None:
-        expected = (self.num_views, INPUT_CHANNELS, self.input_size, self.input_size)
-        if images.ndim != 5 or images.shape[1:] != expected:
-            raise GeotrapError(
-                f"LGM takes images of shape [B, {', '.join(map(str, expected))}], not {list(images.shape)}",
-                hint="The channels are normalised RGB and Plücker rays.",
-            )

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from geotrap_cli.models.checkpointing import Checkpointed
 from geotrap_cli.models.lgm.architecture import LAYERS_PER_BLOCK, Architecture
 from geotrap_cli.models.lgm.attention import RESIDUAL_SCALE, MVAttention
 
@@ -39,26 +39,13 @@ class ResnetBlock(nn.Module):
         return (hidden + self.shortcut(x)).mul_(RESIDUAL_SCALE)
 
 
-class Stage(nn.Module):
+class Stage(Checkpointed):
     """A run of residual blocks, each followed by an attention where there is one; recomputes when checkpointing."""
-
-    gradient_checkpointing = False
-    # Set by diffusers' enable_gradient_checkpointing.
-    _gradient_checkpointing_func: Callable[..., Tensor]
 
     def __init__(self, nets: Sequence[ResnetBlock], attns: Sequence[MVAttention | None]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
         self.attns = nn.ModuleList(attns)  # type: ignore[arg-type]  # a None keeps its place and has no parameters
-
-    def run(self, module: nn.Module, x: Tensor) -> Tensor:
-        """Call ``module``; with gradient checkpointing, keep only its input for the backward pass."""
-        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
-            return module(x)
-        # The backward pass calls the module again. Under functional_call its own weights are back by then, so the
-        # weights of this call are kept for that one.
-        weights: dict[str, Tensor] = dict(module.named_parameters())
-        return self._gradient_checkpointing_func(lambda inputs: functional_call(module, weights, (inputs,)), x)
 
     def layer(self, index: int, x: Tensor) -> Tensor:
         """The residual block ``index`` and its attention."""

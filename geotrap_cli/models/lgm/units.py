@@ -7,13 +7,16 @@ parameters that an adapter adds inside a module belong to that module's unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 from geotrap_cli.errors import GeotrapError
+from geotrap_cli.models.generator import UnitPlace
 
 LEAVES: Final = frozenset({"conv_in", "downsample", "upsample", "norm", "qkv", "proj", "norm_out", "conv_out", "conv"})
 """Last name components of the units that are not residual blocks."""
+
+PARTS: Final[dict[str, Literal["down", "mid", "up"]]] = {"down_blocks": "down", "mid_block": "mid", "up_blocks": "up"}
+"""The name component of each part of the U-Net."""
 
 
 def unit_of(parameter: str) -> str:
@@ -31,13 +34,11 @@ def unit_of(parameter: str) -> str:
     raise GeotrapError(f"Parameter {parameter} belongs to no unit of LGM")
 
 
-def group_by_unit(parameters: Iterable[str]) -> dict[str, list[str]]:
-    """Parameter names by unit, both in the order given.
-
-    Raises:
-        GeotrapError: When a name is not one of an LGM parameter.
-    """
-    units: dict[str, list[str]] = {}
-    for name in parameters:
-        units.setdefault(unit_of(name), []).append(name)
-    return units
+def place_of(unit: str) -> UnitPlace:
+    """Where a unit lies: ``unet.down_blocks.N``, ``unet.mid_block`` and ``unet.up_blocks.N`` are the blocks."""
+    parts = unit.split(".")
+    for position, name in enumerate(parts):
+        if name in PARTS:
+            end = position + (1 if name == "mid_block" else 2)
+            return UnitPlace(PARTS[name], ".".join(parts[:end]), "attns" in parts)
+    return UnitPlace()

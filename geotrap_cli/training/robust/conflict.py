@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.terms import TargetPass, Term
 
 #: Under this squared norm a gradient has no direction; its cosine with another counts as zero.
@@ -29,7 +29,7 @@ class GradientConflict:
         weight: Weight beside the aggregated traps.
     """
 
-    def __init__(self, model: LGM, mode: Literal["orthogonal", "opposed"], weight: float) -> None:
+    def __init__(self, model: GaussianGenerator, mode: Literal["orthogonal", "opposed"], weight: float) -> None:
         self.model, self.mode, self.weight = model, mode, weight
         self._head_input: Tensor | None = None
 
@@ -40,7 +40,7 @@ class GradientConflict:
         def keep(_: object, inputs: tuple[Tensor, ...]) -> None:
             self._head_input = inputs[0]
 
-        handle = self.model.unet.conv_out.register_forward_pre_hook(keep)
+        handle = self.model.get_submodule(self.model.head_units[0]).register_forward_pre_hook(keep)
         try:
             yield
         finally:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.profile.schema import HeadAttackTable
-from geotrap_cli.training.layers import HEAD_UNITS
 from geotrap_cli.training.robust.adaptations import FullAdaptation
 from geotrap_cli.training.robust.places import Place, shifted
 from geotrap_cli.training.robust.simulation import AttackSimulator, Budget
@@ -15,7 +14,7 @@ from geotrap_cli.training.workbench import Workbench
 
 
 class HeadAttack:
-    """θ + δ_k with δ_k from k AdamW steps on ``unet.conv_out`` and ``conv`` alone, constant for the gradient.
+    """θ + δ_k with δ_k from k AdamW steps on the head alone, constant for the gradient.
 
     The head is the cheapest thing to attack: a linear map after everything else, which reaches every Gaussian at once.
 
@@ -27,11 +26,11 @@ class HeadAttack:
 
     name = "head_attack"
 
-    def __init__(self, bench: Workbench, model: LGM, table: HeadAttackTable) -> None:
+    def __init__(self, bench: Workbench, model: GaussianGenerator, table: HeadAttackTable) -> None:
         self.model, self.budget = model, Budget(table.steps, "adamw", table.lr)
         self.simulator = AttackSimulator(bench, model, Stream.HEAD_VIEWS)
         units = model.units()
-        self.names = frozenset(name for unit in HEAD_UNITS for name in units.get(unit, ()))
+        self.names = frozenset(name for unit in model.head_units for name in units[unit])
 
     def place(self, step: int, images: Tensor) -> Place:
         """Return the weights with the attacked head of ``step``."""

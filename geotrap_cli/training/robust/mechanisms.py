@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.robust.awp import AdversarialWeights, TrapLoss
 from geotrap_cli.training.robust.conflict import GradientConflict
 from geotrap_cli.training.robust.energy_cap import EnergyCap
@@ -54,7 +54,7 @@ class Mechanisms:
             yield
 
 
-def build_mechanisms(bench: Workbench, model: LGM, loss: TrapLoss) -> Mechanisms:
+def build_mechanisms(bench: Workbench, model: GaussianGenerator, loss: TrapLoss) -> Mechanisms:
     """Return the mechanisms of the profile.
 
     Args:
@@ -72,7 +72,7 @@ def build_mechanisms(bench: Workbench, model: LGM, loss: TrapLoss) -> Mechanisms
     )
 
 
-def _perturbations(bench: Workbench, model: LGM, loss: TrapLoss) -> Iterator[Perturbation]:
+def _perturbations(bench: Workbench, model: GaussianGenerator, loss: TrapLoss) -> Iterator[Perturbation]:
     table, train = bench.profile.robust, bench.profile.train
     if table.parameter_noise is not None:
         yield ParameterNoise(model, table.parameter_noise, train.seed)
@@ -86,7 +86,7 @@ def _perturbations(bench: Workbench, model: LGM, loss: TrapLoss) -> Iterator[Per
         yield HeadAttack(bench, model, table.head_attack)
 
 
-def _treatments(bench: Workbench, model: LGM) -> Iterator[Treatment]:
+def _treatments(bench: Workbench, model: GaussianGenerator) -> Iterator[Treatment]:
     table = bench.profile.robust
     if table.energy_cap is not None:
         yield EnergyCap(table.energy_cap, sum(parameter.requires_grad for parameter in model.parameters()))

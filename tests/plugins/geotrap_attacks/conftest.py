@@ -127,7 +127,7 @@ def run_attack() -> Callable[..., list[float]]:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor(step)
             batch = getattr(context, phase.data)(step, context.batch_size)
-            gaussians = attack.gaussians(model(batch.images))
+            gaussians = attack.gaussians(model.forward_gaussians(batch.images))
             total = with_total(attack.loss_terms(gaussians, batch, phase, context.reconstruction_loss))["total"]
             optimizer.zero_grad()
             total.backward()

@@ -117,7 +117,7 @@ class TestTargets:
 
     def test_defaults_cover_every_linear_and_convolution_but_the_1x1_head(self, micro: LGM) -> None:
         every = {n for n, m in micro.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
-        assert every - set(target_modules(micro, LoraConfig().targets)) == {"conv"}
+        assert every - set(LoraAttack().modules(micro)) == {"conv"}
 
     def test_an_unknown_target_is_an_error_that_lists_the_known(self, micro: LGM) -> None:
         with pytest.raises(UsageError, match=r"attack\.lora\.targets: no layer is called 'to_q'") as caught:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from geotrap_cli.errors import UsageError
 from geotrap_cli.models.lgm.model import LGM
-from geotrap_cli.models.lgm.official import load_official
 from geotrap_cli.models.loading import load_generator
+from geotrap_cli.models.official import load_official
 
 Change = Callable[[dict[str, Tensor]], object]
 
@@ -46,7 +46,7 @@ def nano_weights() -> dict[str, Tensor]:
 
 def refused(tmp_path: Path, tensors: dict[str, Tensor]) -> str:
     with pytest.raises(UsageError) as caught:
-        load_official("nano", write_official(tmp_path / "w.safetensors", tensors))
+        load_official("lgm", "nano", write_official(tmp_path / "w.safetensors", tensors))
     assert "\n" not in str(caught.value)
     assert "w.safetensors" in str(caught.value)
     return str(caught.value)
@@ -67,7 +67,7 @@ def test_the_model_does_not_depend_on_the_file_afterwards(tmp_path: Path) -> Non
     torch.manual_seed(0)
     path = tmp_path / "full.safetensors"
     save_file(LGM.from_preset("nano").state_dict(), path)
-    model = load_official("nano", path)
+    model = load_official("lgm", "nano", path)
     before = model.conv.weight.clone()
     path.write_bytes(b"\0" * path.stat().st_size)
     assert torch.equal(model.conv.weight, before)
@@ -103,7 +103,7 @@ def test_wrong_tensors_are_named(
 def test_the_wrong_preset_is_told(tmp_path: Path, nano_weights: dict[str, Tensor]) -> None:
     path = write_official(tmp_path / "w.safetensors", nano_weights)
     with pytest.raises(UsageError, match=r"of another shape .*preset big"):
-        load_official("small", path)
+        load_official("lgm", "small", path)
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, 100_000, -1])
@@ -111,7 +111,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, nano_weights: dict[str, Ten
     path = write_official(tmp_path / "w.safetensors", nano_weights)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(UsageError, match=r"w\.safetensors cannot be read as safetensors"):
-        load_official("nano", path)
+        load_official("lgm", "nano", path)
 
 
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>404</html>", b"\xff" * 64, b"PK\x03\x04" + b"\0" * 60])
@@ -126,14 +126,14 @@ def test_integers_are_not_weights(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"conv.bias": torch.zeros(14, dtype=torch.int64)}, path)
     with pytest.raises(UsageError, match=r"conv\.bias holds int64"):
-        load_official("nano", path)
+        load_official("lgm", "nano", path)
 
 
 def test_names_from_before_the_rotation_fix_are_warned_of(
     tmp_path: Path, nano_weights: dict[str, Tensor], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        load_official("nano", write_official(tmp_path / "model_fp16_fixrot.safetensors", nano_weights))
+        load_official("lgm", "nano", write_official(tmp_path / "model_fp16_fixrot.safetensors", nano_weights))
         assert not caplog.records
-        load_official("nano", write_official(tmp_path / "model_fp16.safetensors", nano_weights))
+        load_official("lgm", "nano", write_official(tmp_path / "model_fp16.safetensors", nano_weights))
     assert "rotation fix" in caplog.text

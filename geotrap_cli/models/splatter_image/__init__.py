@@ -1,0 +1,1 @@
+"""Splatter Image: one view to one Gaussian a pixel, as a diffusers model."""
