@@ -18,19 +18,21 @@ AXIS_TOLERANCE = 0.15
 DISTANCE_RATIO = 2.0
 """Largest over smallest camera distance."""
 HULL_SHARE = 0.85
-"""Share of a silhouette's rays that must meet the other silhouettes: right poses give 0.98 and more."""
+"""Share of the rays of silhouettes that must meet the others: right poses give 0.98 (0.94 in one view) and more."""
+UPSIDE_DOWN = -0.1
+"""Largest height of the end of a camera's up axis that counts as pointing down."""
 TRACED_VIEWS = 3
 RAYS_PER_VIEW = 32
 DEPTHS_PER_RAY = 64
 _POSE_HINT = "Poses must be camera-to-world in Blender's convention: z-up world, camera looking along -z"
 
 
-def check_poses(viewmats: np.ndarray, source: DataPath, frames: Sequence[int] = ()) -> None:
+def check_poses(viewmats: np.ndarray, source: DataPath | str, frames: Sequence[int] = ()) -> None:
     """Check ``[V, 4, 4]`` world-to-camera poses: their number, rotations, axes through the origin, distances.
 
     Args:
         viewmats: the poses.
-        source: the file they come from.
+        source: the file they come from, or another name for them.
         frames: the number of each in that file; 0, 1, 2 and so on where empty.
 
     Raises:
@@ -43,6 +45,9 @@ def check_poses(viewmats: np.ndarray, source: DataPath, frames: Sequence[int] = 
     numbers = frames or range(len(viewmats))
     _check_rotations(viewmats, source, numbers)
     _check_axes(viewmats, source, numbers)
+    # Silhouettes alone cannot tell: seen from afar, an object turned about every optical axis is its own mirror image.
+    if (up_heights(viewmats) < UPSIDE_DOWN).all():
+        raise UsageError(f"{source}: every camera is upside down", hint=_POSE_HINT)
 
 
 def rotation_errors(viewmats: np.ndarray) -> np.ndarray:
@@ -64,14 +69,20 @@ def axis_offsets(viewmats: np.ndarray) -> np.ndarray:
     return np.where(origins[:, 2] > 0, offsets, np.inf)
 
 
-def _check_rotations(viewmats: np.ndarray, source: DataPath, frames: Sequence[int]) -> None:
+def up_heights(viewmats: np.ndarray) -> np.ndarray:
+    """Return how far the up axis of each camera rises in the y-up world, ``[V]``: 1 for a level camera."""
+    heights: np.ndarray = -viewmats[:, 1, 1]
+    return heights
+
+
+def _check_rotations(viewmats: np.ndarray, source: DataPath | str, frames: Sequence[int]) -> None:
     wrong = rotation_errors(viewmats) > ROTATION_TOLERANCE
     if wrong.any():
         what = f"frame {frames[int(wrong.argmax())]}: transform_matrix holds no rotation"
         raise UsageError(f"{source}: {what}", hint="Divide scale out of it; its determinant must be +1")
 
 
-def _check_axes(viewmats: np.ndarray, source: DataPath, frames: Sequence[int]) -> None:
+def _check_axes(viewmats: np.ndarray, source: DataPath | str, frames: Sequence[int]) -> None:
     astray = axis_offsets(viewmats) > AXIS_TOLERANCE
     if astray.any():
         first = int(astray.argmax())
@@ -83,7 +94,7 @@ def _check_axes(viewmats: np.ndarray, source: DataPath, frames: Sequence[int]) -
         raise UsageError(f"{source}: {what}", hint="Keep all cameras of an object at about one distance")
 
 
-def check_silhouettes(alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, source: DataPath) -> float:
+def check_silhouettes(alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, source: DataPath | str) -> float:
     """Check that the silhouettes of an object agree with its cameras: their visual hull is not empty.
 
     Points are laid along the rays of sampled foreground pixels of a few views; most rays must own a point that
@@ -94,7 +105,7 @@ def check_silhouettes(alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, 
         alphas: ``[V, H, W]`` in [0, 1].
         viewmats: ``[V, 4, 4]`` world-to-camera.
         Ks: ``[V, 3, 3]`` intrinsics for an image of width and height 1.
-        source: the file the poses come from.
+        source: the file they come from, or another name for them.
 
     Returns:
         The share of the rays that meet the hull.
@@ -102,19 +113,58 @@ def check_silhouettes(alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, 
     Raises:
         UsageError: a view is opaque everywhere, all views are empty, or the silhouettes disagree.
     """
+    share = float(np.nanmean(hull_shares(alphas, viewmats, Ks, source, TRACED_VIEWS)))
+    if share < HULL_SHARE:
+        what = f"silhouettes disagree with the poses ({share:.0%} of the rays meet the visual hull)"
+        raise UsageError(f"{source}: {what}", hint=_POSE_HINT)
+    return share
+
+
+def check_every_silhouette(
+    alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, source: DataPath | str, frames: Sequence[int] = ()
+) -> float:
+    """Check the silhouette of each view against all others: slower than :func:`check_silhouettes`, and names the view.
+
+    Args:
+        alphas: as there, and so on.
+        viewmats: world-to-camera.
+        Ks: intrinsics.
+        source: the file they come from.
+        frames: the number of each view in that file; 0, 1, 2 and so on where empty.
+
+    Returns:
+        The smallest share of a view's rays that meet the hull.
+
+    Raises:
+        UsageError: as there, or the silhouette of a view disagrees with those of the other views.
+    """
+    shares = hull_shares(alphas, viewmats, Ks, source, len(alphas))
+    worst = int(np.nanargmin(shares))
+    if shares[worst] < HULL_SHARE:
+        number = (frames or range(len(alphas)))[worst]
+        what = f"frame {number}: its silhouette disagrees with the other views ({shares[worst]:.0%} of its rays meet"
+        raise UsageError(f"{source}: {what} their visual hull)", hint="Its image or its pose belongs to another view")
+    return float(shares[worst])
+
+
+def hull_shares(
+    alphas: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray, source: DataPath | str, count: int
+) -> np.ndarray:
+    """Return the share of rays that meet the visual hull for ``count`` views, ``[V]``; NaN for the other views.
+
+    Raises:
+        UsageError: a view is opaque everywhere, or all views are empty.
+    """
     masks = alphas > 0.25
     if masks.all(axis=(1, 2)).any():
         raise UsageError(f"{source}: a view is opaque everywhere", hint="Render with a transparent film (RGBA)")
     seen = np.flatnonzero(masks.any(axis=(1, 2)))
     if not len(seen):
         raise UsageError(f"{source}: every view is empty", hint="The object must be visible to its cameras")
-    grown = _dilated(masks)
-    traced = _spread(seen, TRACED_VIEWS)
-    share = float(np.mean([_share_in_hull(view, masks, grown, viewmats, Ks) for view in traced]))
-    if share < HULL_SHARE:
-        what = f"silhouettes disagree with the poses ({share:.0%} of the rays meet the visual hull)"
-        raise UsageError(f"{source}: {what}", hint=_POSE_HINT)
-    return share
+    grown, shares = _dilated(masks), np.full(len(masks), np.nan)
+    for view in _spread(seen, count):
+        shares[view] = _share_in_hull(view, masks, grown, viewmats, Ks)
+    return shares
 
 
 def _share_in_hull(view: int, masks: np.ndarray, grown: np.ndarray, viewmats: np.ndarray, Ks: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ CHECKED_VIEWS = 8
 CHECKED_SIZE = 64
 UNSORTED = "unsorted"
 """Category of objects of which none is known."""
+
+SilhouetteViews: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Alphas ``[V, H, W]`` in [0, 1], viewmats ``[V, 4, 4]`` and intrinsics ``[V, 3, 3]`` for an image of side 1."""
 
 
 class PosedFilesConfig(BaseModel):
@@ -244,7 +247,7 @@ class PosedFiles(ABC):
         for path in table.images:
             relative_name(path, self.root)
             if not path.is_file():
-                hint = f"{table.source} names it: render it or remove its frame"
+                hint = f"It is named by {table.source}: render it or remove its frame"
                 raise UsageError(f"{path}: image not found", hint=hint)
 
     def _image(self, id: str, index: int, size: int) -> np.ndarray:
@@ -255,20 +258,18 @@ class PosedFiles(ABC):
         """The frames of ``id``, their silhouettes checked once."""
         table = self.transforms(id)
         if id not in self._checked:
-            self.silhouette_agreement(id)
+            check_silhouettes(*self.silhouettes(id), table.source)
             self._checked.add(id)
         return table
 
-    def silhouette_agreement(self, id: str) -> float:
-        """Return the share of silhouette rays that meet the visual hull, over a few views.
+    def silhouettes(self, id: str, views: int = CHECKED_VIEWS) -> SilhouetteViews:
+        """Return alphas, viewmats and intrinsics of ``views`` views spread over those of an object.
 
         Raises:
-            UsageError: an image cannot be read, or the silhouettes disagree with the poses.
+            UsageError: an image cannot be read.
         """
         table = self.transforms(id)
         count = len(table.images)
-        chosen = np.linspace(0, count - 1, min(count, CHECKED_VIEWS)).round().astype(int)
+        chosen = np.linspace(0, count - 1, min(count, views)).round().astype(int)
         alphas = np.stack([self._image(id, int(index), CHECKED_SIZE)[..., 3] for index in chosen]) / 255
-        return check_silhouettes(
-            alphas, table.viewmats.numpy()[chosen], table.Ks.double().numpy()[chosen], table.source
-        )
+        return alphas, table.viewmats.numpy()[chosen], table.Ks.double().numpy()[chosen]

@@ -168,7 +168,7 @@ def edited_pose(balls: Any, change: Any) -> BlenderDataset:
             lambda _, pose: pose + 2 * np.eye(4)[:, [0, 0, 0, 0]] * [0, 0, 0, 1],
             "the camera does not look at the origin",
         ),
-        (lambda _, pose: pose @ np.diag([-1, -1, 1, 1]), "silhouettes disagree"),
+        (lambda _, pose: pose @ np.diag([-1, -1, 1, 1]), "every camera is upside down"),
         (lambda _, pose: np.diag([-1, 1, 1, 1]) @ pose @ np.diag([-1, 1, 1, 1]), "silhouettes disagree"),
         (lambda i, pose: scaled_position(pose, 3 if i == 2 else 1), "camera distances range from 3 to 9"),
     ],
