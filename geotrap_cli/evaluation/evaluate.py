@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from geotrap_cli.cameras import Cameras
 from geotrap_cli.data.base import ObjectDataset
 from geotrap_cli.data.views import ViewBatch, evaluation_batches
 from geotrap_cli.errors import GeotrapError, NonFiniteError
@@ -79,12 +80,23 @@ class ObjectScore:
 
 @dataclass(frozen=True)
 class ObjectRenders:
-    """What one object's score was computed from, on the CPU: images ``[S, H, W, 3]`` and alpha ``[S, H, W]``."""
+    """What one object's score was computed from, on the CPU: images ``[S, H, W, 3]`` and alpha ``[S, H, W]``.
+
+    Attributes:
+        rgb: The rendered images.
+        alpha: The rendered alpha.
+        gt_rgb: The true images.
+        gt_alpha: The true alpha.
+        gaussians: What was rendered, activated, ``[N, 14]``.
+        cameras: From where, ``S`` cameras.
+    """
 
     rgb: Tensor
     alpha: Tensor
     gt_rgb: Tensor
     gt_alpha: Tensor
+    gaussians: Tensor
+    cameras: Cameras
 
 
 @dataclass(frozen=True)
@@ -157,8 +169,7 @@ def evaluate(
                 record = records[id]
                 result.scores.append(ObjectScore(id, record.group, record.category, {**pictures, **shapes[index]}))
                 if len(result.renders) < keep_renders:
-                    kept = (rendered.rgb, rendered.alpha, truth.rgb, truth.alpha)
-                    result.renders[id] = ObjectRenders(*(picture[index].cpu() for picture in kept))
+                    result.renders[id] = _object_renders(index, batch, gaussians, rendered)
     return result
 
 
@@ -226,6 +237,18 @@ def _check_finite(gaussians: GaussianBatch, ids: Sequence[str]) -> None:
             f"the model gives NaN or infinite Gaussians for object {name!r}",
             hint="The weights have diverged: lower the learning rate, or evaluate an earlier checkpoint",
         )
+
+
+def _object_renders(index: int, batch: ViewBatch, gaussians: GaussianBatch, rendered: Rendered) -> ObjectRenders:
+    views = batch.cameras
+    return ObjectRenders(
+        rgb=rendered.rgb[index].cpu(),
+        alpha=rendered.alpha[index].cpu(),
+        gt_rgb=batch.rgb[index].cpu(),
+        gt_alpha=batch.alpha[index].cpu(),
+        gaussians=gaussians.activated[index].cpu(),
+        cameras=replace(views, viewmats=views.viewmats[index], Ks=views.Ks[index]).to("cpu"),
+    )
 
 
 def _per_view_metrics(rendered: Rendered, truth: Rendered, scorer: LpipsTerm | None) -> dict[str, Tensor]:

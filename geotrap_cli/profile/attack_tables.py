@@ -72,6 +72,11 @@ class AttackTable(Table):
     checkpoint_every: Count = Field(
         default=50, description="Interval of the checkpoints that a killed attack goes on from (optimizer steps)."
     )
+    keep_gaussians: Annotated[int, Field(ge=0, le=6)] = Field(
+        default=3,
+        description="Target objects, and as many source objects, whose Gaussians each cell keeps at its evaluations, "
+        "for geotrap view; at most the six whose pictures it keeps; 0: none (objects).",
+    )
     tune: TuneTable = Field(default=TuneTable(), description="The search for the best setting of an attack.")
 
     def options(self, key: str) -> dict[str, Any]:

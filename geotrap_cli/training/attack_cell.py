@@ -15,10 +15,11 @@ from rich.console import Console
 from geotrap_cli.atomic import atomic_path
 from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import NonFiniteError
-from geotrap_cli.evaluation.cells import Cell, CellEvaluation
+from geotrap_cli.evaluation.cells import SUBJECTS, Cell, CellEvaluation
 from geotrap_cli.evaluation.clouds import Points
 from geotrap_cli.evaluation.evaluate import Evaluation, EvaluationSettings, Observer, evaluate
 from geotrap_cli.evaluation.geometry import GeometryRecorder
+from geotrap_cli.evaluation.kept_gaussians import KeptGaussians, kept_file
 from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.progress import StepProgress
@@ -65,6 +66,7 @@ class CellRunner:
     evaluations: list[CellEvaluation] = field(default_factory=list)
     pictures: dict[str, torch.Tensor] = field(default_factory=dict)
     truth: dict[str, torch.Tensor] = field(default_factory=dict)
+    gaussians: KeptGaussians = field(default_factory=KeptGaussians)
 
     def __post_init__(self) -> None:
         self.attack = copy.deepcopy(self.attack)
@@ -147,7 +149,8 @@ class CellRunner:
     def _write_checkpoint(self, folder: Path) -> None:
         assert self.checkpoint is not None
         seconds = time.perf_counter() - self._began
-        progress = CellProgress(self.evaluations, self.health.state(), seconds, self.pictures, self.truth)
+        shown = (self.pictures, self.truth, self.gaussians.tensors)
+        progress = CellProgress(self.evaluations, self.health.state(), seconds, *shown)
         self.checkpoint.write(folder, replace(progress, memory=self.attack.memory()))
 
     def _read_checkpoint(self) -> CellProgress | None:
@@ -155,6 +158,7 @@ class CellRunner:
         found = None if self.checkpoint is None else self.checkpoint.read()
         if found is not None:
             self.evaluations, self.pictures, self.truth = found.evaluations, found.pictures, found.truth
+            self.gaussians = KeptGaussians(found.gaussians)
             self.health.restore(found.health)
             self._began -= found.seconds
         return found
@@ -208,13 +212,22 @@ class CellRunner:
         scores = (target.scores, source.scores if source else None)
         self.evaluations.append(CellEvaluation(step, *scores, geometry.report()))
         self._keep(step, target)
+        if source is not None:
+            self._keep_gaussians(step, source)
 
     def _keep(self, step: int, evaluation: Evaluation) -> None:
-        """Keep the pictures of an evaluation of target objects."""
+        """Keep the pictures and Gaussians of an evaluation of target objects."""
         whole = step in (0, self.plan.steps)
         for name, kept in evaluation.renders.items():
             self.pictures[f"{name}@{step}"] = to_bytes(kept.rgb if whole else small_view(kept.rgb))
             self.truth[name] = to_bytes(kept.gt_rgb)
+        self._keep_gaussians(step, evaluation)
+
+    def _keep_gaussians(self, step: int, evaluation: Evaluation) -> None:
+        if self.subject not in SUBJECTS:
+            return
+        for name, kept in list(evaluation.renders.items())[: self.bench.profile.attack.keep_gaussians]:
+            self.gaussians.add(name, step, kept)
 
     def _evaluate(self, ids: tuple[str, ...], limit: int | None = None, observe: Observer | None = None) -> Evaluation:
         bench = self.bench
@@ -235,11 +248,13 @@ class CellRunner:
         )
 
     def save(self, run: Path) -> None:
-        """Write the attacked weights and the pictures into the run folder."""
+        """Write the attacked weights, the pictures and the Gaussians into the run folder."""
         with atomic_path(run / "weights" / self.name) as temporary:
             self.attack.save(self.model, temporary)
         save_pictures(self.pictures, run / "renders" / f"{self.name}.safetensors")
         save_pictures(self.truth, run / "renders" / "truth.safetensors")
+        if self.gaussians.tensors:
+            self.gaussians.save(kept_file(run, self.method, self.subject))
 
 
 def evaluation_steps(steps: int, count: int) -> frozenset[int]:

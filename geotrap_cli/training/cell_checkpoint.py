@@ -23,6 +23,7 @@ from geotrap_cli.tensor_files import read_tensors, write_tensors
 
 CHECKPOINTS = "checkpoints"
 CELL, MEMORY, PICTURES, TRUTH = "cell.json", "memory.safetensors", "pictures.safetensors", "truth.safetensors"
+GAUSSIANS = "gaussians.safetensors"
 _RANDOM = "torch_random_state"
 
 
@@ -36,6 +37,7 @@ class CellProgress:
         seconds: How long it has taken.
         pictures: Its pictures.
         truth: The pictures of the objects.
+        gaussians: The Gaussians it keeps.
         memory: What its attack remembers.
         random_state: Torch's global generator on the CPU.
     """
@@ -45,6 +47,7 @@ class CellProgress:
     seconds: float
     pictures: dict[str, torch.Tensor]
     truth: dict[str, torch.Tensor]
+    gaussians: dict[str, torch.Tensor] = field(default_factory=dict)
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
     random_state: torch.Tensor | None = None
 
@@ -79,6 +82,7 @@ class CellCheckpoint:
             seconds=record["seconds"],
             pictures=read_tensors(self.folder / PICTURES),
             truth=read_tensors(self.folder / TRUTH),
+            gaussians=read_tensors(self.folder / GAUSSIANS),
             random_state=memory.pop(_RANDOM),
             memory=memory,
         )
@@ -91,6 +95,7 @@ class CellCheckpoint:
         write_tensors(folder / MEMORY, {**progress.memory, _RANDOM: torch.get_rng_state()})
         write_tensors(folder / PICTURES, progress.pictures)
         write_tensors(folder / TRUTH, progress.truth)
+        write_tensors(folder / GAUSSIANS, progress.gaussians)
 
     def adopt(self, root: Path) -> None:
         """Take over the checkpoint of the very same cell from a run under ``root`` that ended before it did."""

@@ -17,6 +17,7 @@ from geotrap_cli.atomic import atomic_path
 from geotrap_cli.attacks import Attack
 from geotrap_cli.digests import feed_file
 from geotrap_cli.evaluation.cells import DEFENDED, DISTILL, NOISE, UNDEFENDED, Cell
+from geotrap_cli.evaluation.kept_gaussians import kept_file
 from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.evaluation.store import ResultsStore, StoredCell, content_key
 from geotrap_cli.run_folder import RunFolder
@@ -25,7 +26,7 @@ from geotrap_cli.training.workbench import Workbench
 
 RENDERS = "renders"
 # What only shows results, or asks for them, changes none.
-_WITHOUT_EFFECT = frozenset({"cli", "reports", "sweep"})
+_WITHOUT_EFFECT = frozenset({"cli", "reports", "sweep", "viewer"})
 
 
 @dataclass
@@ -55,7 +56,7 @@ class CellStore:
         self.fingerprint = self.bench.dataset.fingerprint()
 
     def take(self, planned: PlannedAttack, subject: str) -> Cell | None:
-        """Return a cell that was measured already, with its pictures in this run; None where there is none.
+        """Return a cell that was measured already, with what it shows in this run; None where there is none.
 
         Raises:
             UsageError: The store is broken.
@@ -68,6 +69,7 @@ class CellStore:
         name = f"{planned.method}-{subject}"
         for file in (f"{name}.safetensors", "truth.safetensors"):
             _copy(Path(found.run) / RENDERS / file, self.run.path / RENDERS / file)
+        _copy(kept_file(Path(found.run), planned.method, subject), kept_file(self.run.path, planned.method, subject))
         self.reused[name] = found.run
         self.run.record(reused=self.reused)
         return found.cell
