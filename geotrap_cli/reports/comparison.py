@@ -30,14 +30,37 @@ METRICS = (HEADLINE, "psnr", "ssim")
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A finished comparison.
+class Judgement:
+    """What a comparison comes down to.
 
     Attributes:
         selection: The cells it was made from.
         scale: Floor and ceiling.
         attacks: Every trial of every attack, the one that recovers most first.
         verdict: Whether the worst case may be believed.
+    """
+
+    selection: Selection
+    scale: Scale
+    attacks: list[JudgedAttack]
+    verdict: Verdict
+
+    @property
+    def worst(self) -> JudgedAttack:
+        """The attack that recovers most: what the defense is worth."""
+        return self.attacks[0]
+
+    @property
+    def threshold(self) -> float:
+        """The recovery from which on an attack has won."""
+        return self.selection.profile.eval.recover_threshold
+
+
+@dataclass(frozen=True)
+class Comparison(Judgement):
+    """A finished comparison.
+
+    Attributes:
         rows: Every metric of every attack at every checkpoint.
         numbers: What it all comes down to, by name.
         series: Attacks that were run with several seeds.
@@ -50,10 +73,6 @@ class Comparison:
         not_tested: What the verdict does not cover.
     """
 
-    selection: Selection
-    scale: Scale
-    attacks: list[JudgedAttack]
-    verdict: Verdict
     rows: list[ComparisonRow]
     numbers: dict[str, Quantity]
     series: list[SeedSeries]
@@ -66,19 +85,9 @@ class Comparison:
     not_tested: list[str]
 
     @property
-    def worst(self) -> JudgedAttack:
-        """The attack that recovers most: what the defense is worth."""
-        return self.attacks[0]
-
-    @property
     def budgets(self) -> BudgetMap:
         """What each attack recovers within each budget."""
         return budget_map(self.attacks)
-
-    @property
-    def threshold(self) -> float:
-        """The recovery from which on an attack has won."""
-        return self.selection.profile.eval.recover_threshold
 
     def metric_rows(self, label: str, metric: str, split: Split) -> list[ComparisonRow]:
         """Return one metric of one attack on one split, by step."""
@@ -94,15 +103,22 @@ class Comparison:
         return [number_record(number) for number in self.numbers.values()]
 
 
-def compare_attacks(selection: Selection, resampling: Resampling) -> Comparison:
-    """Judge the selected attacks and compare every metric at every checkpoint."""
+def judge_selection(selection: Selection, resampling: Resampling) -> Judgement:
+    """Judge the selected attacks by the one metric that verdicts are about."""
     limits = selection.profile.eval
     scale, judged = judge_attacks(selection.pairs, limits, resampling)
     # Stable, so that attacks without a recovery keep their order behind the others.
     attacks = sorted(judged, key=lambda attack: -nan_last(attack.peak.value))
+    return Judgement(selection, scale, attacks, suite_verdict(judged, limits))
+
+
+def compare_attacks(selection: Selection, resampling: Resampling) -> Comparison:
+    """Judge the selected attacks and compare every metric at every checkpoint."""
+    limits = selection.profile.eval
+    judgement = judge_selection(selection, resampling)
+    scale, attacks, verdict = judgement.scale, judgement.attacks, judgement.verdict
     by_pair = {id(attack.pair): attack.label for attack in attacks}
     rows = [row for attack in attacks for row in _rows(attack, resampling)]
-    verdict = suite_verdict(judged, limits)
     return Comparison(
         selection=selection,
         scale=scale,

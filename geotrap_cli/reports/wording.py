@@ -11,7 +11,7 @@ from geotrap_cli.evaluation.curves import CountInterval
 from geotrap_cli.evaluation.recovery import Censored, Count
 from geotrap_cli.evaluation.validity import State
 from geotrap_cli.plugins import plugin_keys
-from geotrap_cli.reports.comparison import Comparison
+from geotrap_cli.reports.comparison import Comparison, Judgement
 from geotrap_cli.reports.judgement import DESATURATE, JudgedAttack
 from geotrap_cli.reports.quality import best_quality
 from geotrap_cli.reports.tables import format_number
@@ -19,12 +19,12 @@ from geotrap_cli.reports.tables import format_number
 _HALF = 0.5
 
 
-def headline(comparison: Comparison) -> str:
+def headline(comparison: Judgement) -> str:
     """Return the verdict in one sentence or two: state, outcome, and the worst attack with its numbers."""
     return f"{comparison.verdict.state}: {outcome(comparison)} {_worst(comparison)}"
 
 
-def outcome(comparison: Comparison) -> str:
+def outcome(comparison: Judgement) -> str:
     """Return who won, as a sentence; nobody has where the measurement cannot be believed."""
     share = comparison.worst.peak.value
     if comparison.verdict.state is not State.VALID:
@@ -117,7 +117,7 @@ def shown(path: str | Path) -> Path:
     return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
 
 
-def _worst(comparison: Comparison) -> str:
+def _worst(comparison: Judgement) -> str:
     worst, scale = comparison.worst, comparison.scale
     count = len(comparison.attacks)
     name = f"{worst.label}, the strongest of {count} attacks," if count > 1 else f"{worst.label}, the only attack run,"
