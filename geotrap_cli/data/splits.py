@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from geotrap_cli.data.base import ObjectRecord
 from geotrap_cli.errors import GeotrapError, UsageError
 
 TARGET_SHARES = {"defense_target": 0.4, "attack_target": 0.3, "eval_target": 0.3}
+ATTACK_SHARES = {"attack_target": 0.5, "eval_target": 0.5}
+"""Shares of target objects that the defender does not have."""
 SOURCE_EVAL_SHARE = 0.2
 
 
@@ -82,7 +84,7 @@ def split_objects(records: Sequence[ObjectRecord], target: Sequence[str], benign
     if len(parts["source"]) < 2:
         what = f"data.target and data.benign leave {len(parts['source'])} source groups, and two are needed"
         raise UsageError(what, hint="Name fewer target or benign categories, or a larger data set")
-    owners = _deal_targets(parts["target"], seed) | _deal_source(parts["source"], seed)
+    owners = _deal_targets(parts["target"], seed, TARGET_SHARES) | _deal_source(parts["source"], seed)
     owners |= dict.fromkeys(parts["benign"], "benign")
     ids: dict[str, list[str]] = defaultdict(list)
     for record in records:
@@ -90,6 +92,32 @@ def split_objects(records: Sequence[ObjectRecord], target: Sequence[str], benign
     splits = Splits(**{name: tuple(sorted(ids[name])) for name in Splits.__dataclass_fields__})
     splits.check_disjoint_groups(records)
     return splits
+
+
+def split_attack_objects(
+    records: Sequence[ObjectRecord], target: Sequence[str], seed: int, taken: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """Split the target objects of a data set that only the attacker has: half to attack with, half to be measured on.
+
+    Groups are dealt as :func:`split_objects` deals target groups.
+
+    Args:
+        records: the objects of the attacker's data set.
+        target: categories that the attacker wants.
+        seed: another seed gives another split.
+        taken: groups that the defender has, too; they are left out.
+
+    Raises:
+        UsageError: a category is unknown, or fewer than two groups are left.
+    """
+    check_known("attack.data.target", target, sorted({record.category for record in records}))
+    wanted = [record for record in records if record.category in target and record.group not in taken]
+    groups = {record.group: record.category for record in sorted(wanted, key=lambda record: record.id)}
+    if len(groups) < len(ATTACK_SHARES):
+        what = f"attack.data.target: the defender's objects left out, there are {len(groups)} groups of them"
+        raise UsageError(what, hint="Attack and evaluation need one each: name more categories")
+    owners = _deal_targets(groups, seed, ATTACK_SHARES)
+    return {name: tuple(sorted(r.id for r in wanted if owners[r.group] == name)) for name in ATTACK_SHARES}
 
 
 def _check_categories(records: Sequence[ObjectRecord], target: Sequence[str], benign: Sequence[str]) -> None:
@@ -139,7 +167,7 @@ def _groups_by_part(
     return parts
 
 
-def _deal_targets(categories: Mapping[str, str], seed: int) -> dict[str, str]:
+def _deal_targets(categories: Mapping[str, str], seed: int, shares: Mapping[str, float]) -> dict[str, str]:
     """The set of each target group."""
     by_category: dict[str, list[str]] = defaultdict(list)
     for group in sorted(categories, key=lambda group: _hash(seed, group)):
@@ -148,35 +176,35 @@ def _deal_targets(categories: Mapping[str, str], seed: int) -> dict[str, str]:
     pool: list[list[str]] = []
     for category in sorted(by_category):
         groups = by_category[category]
-        if len(groups) >= len(TARGET_SHARES):
-            quotas = _quotas(len(groups))
+        if len(groups) >= len(shares):
+            quotas = _quotas(len(groups), shares)
             owners |= dict(zip(groups, [name for name, count in quotas.items() for _ in range(count)], strict=True))
         else:
             pool.append(groups)
-    return owners | _deal_pool(pool, seed)
+    return owners | _deal_pool(pool, seed, shares)
 
 
-def _deal_pool(categories: list[list[str]], seed: int) -> dict[str, str]:
+def _deal_pool(categories: list[list[str]], seed: int, shares: Mapping[str, float]) -> dict[str, str]:
     """Deal the groups of small categories: first one of each, then the second to a set the category is not in yet."""
-    left = Counter(_quotas(sum(len(groups) for groups in categories)))
+    left = Counter(_quotas(sum(len(groups) for groups in categories), shares))
     owners: dict[str, str] = {}
     ordered = sorted(categories, key=lambda groups: _hash(seed, groups[0]))
-    for turn in range(len(TARGET_SHARES) - 1):
+    for turn in range(len(shares) - 1):
         for groups in ordered:
             if turn < len(groups):
                 taken = {owners.get(group) for group in groups}
-                name = max(left, key=lambda name: (left[name] > 0, name not in taken, left[name] / TARGET_SHARES[name]))
+                name = max(left, key=lambda name: (left[name] > 0, name not in taken, left[name] / shares[name]))
                 owners[groups[turn]] = name
                 left[name] -= 1
     return owners
 
 
-def _quotas(count: int) -> dict[str, int]:
-    """Split ``count`` by the target shares with largest remainders; no set is empty when there are three or more."""
-    floor = 1 if count >= len(TARGET_SHARES) else 0
-    quotas = {name: max(floor, int(count * share)) for name, share in TARGET_SHARES.items()}
+def _quotas(count: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Split ``count`` by ``shares`` with largest remainders; no set is empty when there are as many as sets."""
+    floor = 1 if count >= len(shares) else 0
+    quotas = {name: max(floor, int(count * share)) for name, share in shares.items()}
     while sum(quotas.values()) < count:
-        quotas[max(quotas, key=lambda name: count * TARGET_SHARES[name] - quotas[name])] += 1
+        quotas[max(quotas, key=lambda name: count * shares[name] - quotas[name])] += 1
     return quotas
 
 

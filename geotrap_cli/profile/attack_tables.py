@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
+from geotrap_cli.profile.attack_data_table import AttackDataTable
 from geotrap_cli.profile.base import Count, Fraction, Names, NonNegative, Positive, Seed, Table, split_names
 
 Control = Literal["scratch", "distill", "noise", "benign"]
@@ -76,6 +77,9 @@ class AttackTable(Table):
         default=3,
         description="Target objects, and as many source objects, whose Gaussians each cell keeps at its evaluations, "
         "for geotrap view; at most the six whose pictures it keeps; 0: none (objects).",
+    )
+    data: AttackDataTable | None = Field(
+        default=None, description="A data set of the attacker's own; unset: the attack sets of [data]."
     )
     tune: TuneTable = Field(default=TuneTable(), description="The search for the best setting of an attack.")
 

@@ -6,20 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from geotrap_cli.profile.files import add_file, find_profile, is_shipped
 from geotrap_cli.profile.idle import check_idle
 from geotrap_cli.profile.layers import Layers, add_environment, add_overrides
+from geotrap_cli.profile.paths import make_paths_absolute
 from geotrap_cli.profile.plugin_tables import check_plugin_tables
 from geotrap_cli.profile.problems import Problems
 from geotrap_cli.profile.schema import Profile, flatten
 
 DEFAULT_PROFILE = "pos_opacity"
-PATH_KEYS = ("model.weights", "data.root", "data.cache")
-NAMED_WEIGHTS = ("shipped", "random")
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def load_profile(
 
 
 def _check(layers: Layers, source: str, complete: bool) -> Profile:
-    _make_paths_absolute(layers)
+    make_paths_absolute(layers)
     problems = Problems(layers)
     tables = check_plugin_tables(layers, problems, complete)
     profile = Profile()
@@ -76,15 +74,6 @@ def _check(layers: Layers, source: str, complete: bool) -> Profile:
     check_idle(profile, problems)
     problems.raise_if_any(source)
     return profile
-
-
-def _make_paths_absolute(layers: Layers) -> None:
-    for dotted in PATH_KEYS:
-        table, _, key = dotted.partition(".")
-        values: Any = layers.tables.get(table)
-        stated = values.get(key) if isinstance(values, Mapping) else None
-        if isinstance(stated, str) and not (dotted == "model.weights" and stated in NAMED_WEIGHTS):
-            values[key] = str(layers.origins[dotted].folder / Path(stated).expanduser())
 
 
 def _origins(profile: Profile, layers: Layers) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -11,13 +10,13 @@ from pydantic import BaseModel, ValidationError
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.plugins import build_plugin, load_plugin, parse_config, plugin_keys, suggestion
 from geotrap_cli.profile.base import split_names
+from geotrap_cli.profile.data_readers import check_reader
 from geotrap_cli.profile.layers import Layers
+from geotrap_cli.profile.paths import absolute_options
 from geotrap_cli.profile.problems import Problems
-from geotrap_cli.profile.schema import AttackTable, DataTable, DefenseTable, ModelTable, TrapTable
+from geotrap_cli.profile.schema import AttackDataTable, AttackTable, DataTable, DefenseTable, ModelTable, TrapTable
 
 BOUNDED_METHODS = ("product", "pairwise")
-READER_FIELDS = ("root", "objects_per_category", "cache")
-"""Fields of ``[data]`` that only the data set reader reads; the others act whatever the reader is."""
 
 
 def check_plugin_tables(layers: Layers, problems: Problems, complete: bool = True) -> dict[str, Any]:
@@ -35,7 +34,10 @@ def check_plugin_tables(layers: Layers, problems: Problems, complete: bool = Tru
         chosen = [method] if isinstance(method, str) else []
         tables["defense"] = _check_keyed("defense", stated, DefenseTable, "method", chosen, problems)
     _check_model(tables.get("model"), problems)
-    _check_data(tables.get("data"), problems, complete)
+    tables["data"] = check_reader("data", tables.get("data", {}), DataTable, problems, complete)
+    if isinstance(attack := tables.get("attack"), Mapping) and "data" in attack:
+        data = check_reader("attack.data", attack["data"], AttackDataTable, problems, complete)
+        tables["attack"] = {**attack, "data": data}
     _check_bounds(tables, problems)
     return tables
 
@@ -116,23 +118,13 @@ def _check_options(
     """The plug-in's settings with its defaults, as plain values; as they are when there is a problem with them."""
     try:
         plugin: Any = load_plugin(group, key)
-        stated = _absolute(plugin.Config, options, dotted, problems.layers)
+        stated = absolute_options(plugin.Config, options, dotted, problems.layers)
         return parse_config(plugin, stated).model_dump(mode="json", exclude_none=True)
     except GeotrapError as error:
         problems.add(dotted, f"{error.message}; {error.hint}" if error.hint else error.message)
     except ValidationError as error:
         problems.add_validation(error, plugin.Config, dotted.split("."))
     return dict(options)
-
-
-def _absolute(config: Any, options: Mapping[str, Any], dotted: str, layers: Layers) -> dict[str, Any]:
-    """``options`` with the paths among them made absolute, from the folder of the file that states them."""
-    absolute = dict(options)
-    for name, info in config.model_fields.items():
-        origin = layers.origin_of(f"{dotted}.{name}")
-        if origin and isinstance(absolute.get(name), str) and "Path" in str(info.annotation):
-            absolute[name] = str(origin.folder / Path(absolute[name]).expanduser())
-    return absolute
 
 
 def _check_model(model: Any, problems: Problems) -> None:
@@ -153,29 +145,6 @@ def _check_model(model: Any, problems: Problems) -> None:
         problems.add("model.preset", f"unknown preset '{preset}' of {key}; {suggestion(preset, presets)}")
     if table.get("old_rotation") and table.get("weights", "shipped") in ("shipped", "random"):
         problems.add_idle("model.old_rotation", "acts on an official file only; remove it")
-
-
-def _check_data(data: Any, problems: Problems, complete: bool) -> None:
-    """The reader named by ``data.kind`` exists, gets what it requires, and reads what the profile states for it."""
-    table = data if isinstance(data, Mapping) else {}
-    kind, known = table.get("kind", DataTable.model_fields["kind"].default), plugin_keys("geotrap.datasets")
-    if not isinstance(kind, str) or kind not in known:
-        if isinstance(kind, str):
-            problems.add("data.kind", f"unknown data set '{kind}'; {suggestion(kind, known)}")
-        return
-    try:
-        reader = load_plugin("geotrap.datasets", kind)
-    except GeotrapError as error:
-        problems.add("data.kind", f"{error.message}; {error.hint}")
-        return
-    fields: Mapping[str, Any] = reader.Config.model_fields
-    if table.get("workers") and not hasattr(reader, "prepare"):
-        problems.add("data.workers", f"data set '{kind}' renders nothing beforehand; remove it")
-    for name in READER_FIELDS:
-        if complete and name in fields and fields[name].is_required() and name not in table:
-            problems.add(f"data.{name}", f"data set '{kind}' needs it; add --set data.{name}=...")
-        if name not in fields and table.get(name) is not None:
-            problems.add_idle(f"data.{name}", f"data set '{kind}' does not read it; remove it")
 
 
 def _check_bounds(tables: Mapping[str, Any], problems: Problems) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from geotrap_cli.profile.attack_data_table import AttackDataTable
 from geotrap_cli.profile.attack_tables import AttackTable, EvalTable, TuneTable
 from geotrap_cli.profile.base import Table
 from geotrap_cli.profile.defense_tables import (
@@ -24,6 +25,7 @@ from geotrap_cli.profile.training_tables import PretrainTable, TrainTable
 
 __all__ = [
     "AggregationTable",
+    "AttackDataTable",
     "AttackTable",
     "DataTable",
     "DefenseTable",

@@ -31,6 +31,7 @@ from geotrap_cli.sensitivity.resumed import COMMAND, resumed
 from geotrap_cli.sensitivity.rounds import Measured, Meter
 from geotrap_cli.sensitivity.scores import UnitScore, order_units, score_units
 from geotrap_cli.sensitivity.selection import candidates, check_selection, select_units
+from geotrap_cli.training.cross_data import open_attack_workbench
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.precision import pick_device
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench
@@ -111,7 +112,8 @@ def _open(options: CommonOptions, loaded: LoadedProfile, plan: Plan) -> Subject:
     if request.causal is not None:
         changeable = changeable_units(model, profile, request.causal_action)
         check_causal(request.causal, units.names, changeable)
-    return Subject(open_workbench(profile, device, model), weights, model, units, reached, selectable, changeable)
+    open_bench = open_workbench if request.causal is None else open_attack_workbench
+    return Subject(open_bench(profile, device, model), weights, model, units, reached, selectable, changeable)
 
 
 def check_reach(reach: str, units: tuple[str, ...], reached: frozenset[str]) -> None:

@@ -26,11 +26,12 @@ from geotrap_cli.training.attack_subjects import Subjects
 from geotrap_cli.training.cell_store import CellStore
 from geotrap_cli.training.control_distillation import distilled_weights
 from geotrap_cli.training.controls import run_controls
+from geotrap_cli.training.cross_data import open_attack_workbench
 from geotrap_cli.training.defense import MODEL
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.precision import pick_device
 from geotrap_cli.training.tuning import refuse_untunable, tune_attacks
-from geotrap_cli.training.workbench import Workbench, open_workbench, prepare_views
+from geotrap_cli.training.workbench import Workbench, prepare_views
 
 _ENDS = {"undefended": "began", "defended": "ended"}
 
@@ -73,7 +74,7 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console, 
     hashes = {subject: subjects.digest(subject) for subject in SUBJECTS}
     _check_pair(hashes, train_run)
     undefended = subjects.open(UNDEFENDED)
-    bench = open_workbench(profile, device, undefended)
+    bench = open_attack_workbench(profile, device, undefended)
     _check_unseen(bench, train_run)
     planned = plan_attacks(profile, len(bench.splits.attack_target))
     for one in planned:
@@ -154,13 +155,14 @@ def _check_pair(hashes: Mapping[str, str], train_run: RunFolder) -> None:
 
 
 def _check_unseen(bench: Workbench, train_run: RunFolder) -> None:
-    """Refuse to attack or judge with objects on which the defense was trained.
+    """Refuse to attack or judge with objects on which the defense was trained, or variants of them.
 
     Raises:
         UsageError: An object of the attack's target sets was a defense-target object.
     """
-    defended = set(train_run.manifest["splits"]["defense_target"])
-    shared = sorted(defended & {*bench.splits.attack_target, *bench.splits.eval_target})
+    groups = {record.id: record.group for record in bench.dataset.records}
+    defended = {groups.get(id, id) for id in train_run.manifest["splits"]["defense_target"]}
+    shared = sorted(id for id in (*bench.splits.attack_target, *bench.splits.eval_target) if groups[id] in defended)
     if shared:
         what = f"{len(shared)} objects of the attack were used by the defense, such as {shared[0]}"
         raise UsageError(what, "Use the same data.seed and data.target in both profiles")

@@ -25,6 +25,7 @@ from geotrap_cli.ply import save_ply
 from geotrap_cli.profile.load import load_profile
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.runs import RunFolder, latest_run, open_run
+from geotrap_cli.training.cross_data import open_attack_workbench
 from geotrap_cli.training.defense import MODEL
 from geotrap_cli.training.precision import pick_device
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench
@@ -80,7 +81,8 @@ def run_export(options: CommonOptions, request: ExportRequest, console: Console)
     profile = load_profile(run.profile_path, env={}, complete=False).profile
     device = pick_device(options.device)
     undefended = open_model(profile, torch.device("cpu"))
-    bench = open_workbench(profile, device, undefended)
+    open_bench = open_attack_workbench if run.command == "attack" else open_workbench
+    bench = open_bench(profile, device, undefended)
     name = _find_object(bench, request.object)
     folder = None if request.attack is None else find_cell_weights(run.path, request.attack, request.model)
     stem = re.sub(r"[^\w.-]+", "_", f"{run.name}-{request.attack or 'unattacked'}-{request.model}-{name}")

@@ -18,7 +18,7 @@ from geotrap_cli.evaluation.perceptual import perceptual_term
 from geotrap_cli.models.family import load_family, preset_settings
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.plugins import load_plugin
-from geotrap_cli.profile.schema import ModelTable, Profile
+from geotrap_cli.profile.schema import AttackDataTable, DataTable, ModelTable, Profile
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.training.losses import ReconstructionLoss
 from geotrap_cli.training.weights import weights_source
@@ -137,9 +137,7 @@ def open_workbench(profile: Profile, device: torch.device, model: GaussianGenera
         UsageError: The data set or a category is missing, or a split would be empty.
     """
     output_size = profile.data.output_size or model.output_size
-    # One set of stored pictures serves as input and as supervision, so it has the size of the larger.
-    stored_size = max(output_size, model.input_size)
-    dataset = open_dataset(profile.data.kind, _dataset_options(profile, stored_size))
+    dataset = open_table(profile.data, max(output_size, model.input_size))
     benign = profile.data.benign if profile.data.benign is not None else getattr(dataset, "default_benign", ())
     splits = split_objects(dataset.records, profile.data.target, benign, profile.data.seed)
     splits = _only_source(splits, dataset, profile.data.source)
@@ -147,11 +145,21 @@ def open_workbench(profile: Profile, device: torch.device, model: GaussianGenera
     return Workbench(profile, device, dataset, splits, *sizes)
 
 
-def _dataset_options(profile: Profile, size: int) -> dict[str, object]:
-    """Return those fields of ``[data]`` that the chosen reader has."""
-    fields = load_plugin("geotrap.datasets", profile.data.kind).Config.model_fields
-    offered = {**dict(profile.data), "size": size}
-    return {name: value for name, value in offered.items() if name in fields and value is not None}
+def open_table(table: DataTable | AttackDataTable, stored_size: int) -> ObjectDataset:
+    """Open the data set that a table of the profile names.
+
+    Args:
+        table: ``[data]`` or ``[attack.data]``.
+        stored_size: Side of stored pictures, for a reader that makes them. One set serves as input and as supervision,
+            so it has the size of the larger.
+
+    Raises:
+        UsageError: The data set is missing, or at fault.
+    """
+    fields = load_plugin("geotrap.datasets", table.kind).Config.model_fields
+    offered = {**dict(table), "size": stored_size}
+    options = {name: value for name, value in offered.items() if name in fields and value is not None}
+    return open_dataset(table.kind, {**options, **table.options()})
 
 
 def _only_source(splits: Splits, dataset: ObjectDataset, categories: Sequence[str]) -> Splits:
