@@ -158,7 +158,7 @@ def _check_unseen(bench: Workbench, train_run: RunFolder) -> None:
     """Refuse to attack or judge with objects on which the defense was trained, or variants of them.
 
     Raises:
-        UsageError: An object of the attack's target sets was a defense-target object.
+        UsageError: A group of the attack's target sets has a defense-target object.
     """
     groups = {record.id: record.group for record in bench.dataset.records}
     defended = {groups.get(id, id) for id in train_run.manifest["splits"]["defense_target"]}
