@@ -100,6 +100,11 @@ class Defense:
         """Return which of the defense's target objects a step is given; all, unless overridden."""
         return ids
 
+    @property
+    def gradients(self) -> float:
+        """Gradients of a batch that a step takes, the mean over steps: what ``--dry-run`` reckons with."""
+        return 2.0
+
     def state(self) -> dict[str, torch.Tensor]:
         """Return the tensors beside the weights that steps change, by name; checkpoints keep them. None by default."""
         return {}

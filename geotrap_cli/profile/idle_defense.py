@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from geotrap_cli.errors import GeotrapError
-from geotrap_cli.plugins import load_plugin
+from geotrap_cli.plugins import load_plugin, plugin_keys
 from geotrap_cli.profile.problems import Problems
 from geotrap_cli.profile.schema import Profile, flatten
 
@@ -38,10 +38,11 @@ def _changed(profile: Profile) -> Iterator[str]:
 
 def _spoken_to_others(key: str, problems: Problems) -> Iterator[str]:
     """Yield the options of other defenses that --set or the environment states."""
+    others = set(plugin_keys("geotrap.defenses")) - {key}
     for dotted, origin in problems.layers.origins.items():
         table, *inner = dotted.split(".")
         spoken = origin.label.startswith(("--set", "env"))
-        if spoken and table == "defense" and len(inner) > 1 and inner[0] != key:
+        if spoken and table == "defense" and len(inner) > 1 and inner[0] in others:
             yield dotted
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
 
 from geotrap_cli.attacks import Attack
+from geotrap_cli.defenses import Defense
 from geotrap_cli.evaluation.store import content_key
-from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import save_generator, weights_hash
+from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.load import load_profile
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.progress import StepProgress
@@ -21,11 +21,10 @@ from geotrap_cli.runs import RunFolder, list_runs
 from geotrap_cli.training.cell_store import code_version
 from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.defense import make_optimizer
+from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
-from geotrap_cli.training.precision import autocast
-from geotrap_cli.training.retention import Retention
 from geotrap_cli.training.schedules import make_schedule
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
 
@@ -54,47 +53,19 @@ def distilled_weights(
     key = content_key({**_inputs(bench, weights_hash(model)), "trained": list(trained)})
     for folder in _candidates(run, key):
         return folder
-    _distill(DistillationObjective(bench, model, teacher), trained, run, console, quiet)
+    _distill(DefenseContext(bench, model, teacher, trained, None), run, console, quiet)
     save_generator(model, run.path / DISTILLED)
     run.record(**{FACTS: {"key": key}})
     return run.path / DISTILLED
 
 
-class DistillationObjective:
-    """p·R(source): what :class:`~geotrap_cli.training.defense_objective.DefenseObjective` is without its target half.
-
-    Args:
-        bench: Data and settings of the defense.
-        model: The generator that is trained.
-        teacher: The undefended generator.
-    """
-
-    def __init__(self, bench: Workbench, model: GaussianGenerator, teacher: GaussianGenerator) -> None:
-        self.bench, self.model = bench, model
-        self.retention = Retention(bench, teacher.eval().requires_grad_(False))
-        train = bench.profile.train
-        self.source = bench.sampler(bench.splits.source_train, self.retention.views, train.seed)
-
-    def __call__(self, step: int) -> dict[str, torch.Tensor]:
-        """Return the named loss terms of one step, on the source objects that the defense saw in it."""
-        train, device = self.bench.profile.train, self.bench.device
-        source = self.source.batch(step, train.batch_size).to(device)
-        with autocast(train.precision, device):
-            raw = self.model(source.images)
-        retained = self.retention(self.model.activate(raw), source)
-        return {**retained.metrics, "total": train.source_ratio * retained.loss}
-
-
-def _distill(
-    objective: DistillationObjective,
-    trained: Mapping[str, nn.Parameter],
-    run: RunFolder,
-    console: Console,
-    quiet: bool,
-) -> None:
-    bench, model = objective.bench, objective.model
-    train = bench.profile.train
-    prepare_views(bench, objective.source.drawn(train.steps, train.batch_size), console, quiet)
+def _distill(context: DefenseContext, run: RunFolder, console: Console, quiet: bool) -> None:
+    bench, model, trained = context.bench, context.model, context.trained
+    # The defense of this name, on the source objects that the run's own defense saw in each step.
+    defense: Defense = build_plugin("geotrap.defenses", "distill", {})
+    defense.prepare(context)
+    objective, train = defense.objective(context), bench.profile.train
+    prepare_views(bench, objective.drawn(train.steps), console, quiet)
     optimizer = make_optimizer(bench.profile, model, trained)
     checkpointer = Checkpointer(run.path / "checkpoints" / DISTILLED.name, trained, optimizer)
     settings = LoopSettings(train.steps, train.clip_norm, train.checkpoint_every)

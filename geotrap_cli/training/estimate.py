@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
+from geotrap_cli.defenses import Defense
 from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.evaluation.cells import SUBJECTS
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import shipped_folder
 from geotrap_cli.options import CommonOptions
+from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.load import LoadedProfile
-from geotrap_cli.profile.schema import Profile
+from geotrap_cli.profile.schema import Profile, RobustTable
 from geotrap_cli.runs import folder_name, resumable_run
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
 from geotrap_cli.training.controls import control_subjects
 from geotrap_cli.training.cost import ObjectCost, count_object, measure_rate
-from geotrap_cli.training.dynamic_cost import count_dynamic
+from geotrap_cli.training.dynamic_cost import DynamicCost, count_dynamic
 from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.meta import meta_model
@@ -147,18 +150,29 @@ def plan_defense(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     profile, model = loaded.profile, meta_model(loaded.profile)
     trained = select_parameters(model, *layer_choice(model, profile))
     cost = count_object(model, profile.model.gradient_checkpointing)
-    train, batch = profile.train, profile.train.batch_size
-    # A step sees as many target as source objects; the teacher sees the source objects.
-    step = 2 * batch * (cost.forward + cost.backward) + batch * cost.forward
-    extra = extra_passes(profile.robust)
+    batch, key = profile.train.batch_size, profile.defense.method
+    defense: Defense = build_plugin("geotrap.defenses", key, profile.defense.options(key))
+    reads_robust = "robust" not in defense.ignores
+    extra = extra_passes(profile.robust if reads_robust else RobustTable())
+    steps = _steps_of(defense, profile, defense.gradients + extra.backward)
+    # Of target or source objects; the teacher sees the source objects.
+    step = defense.gradients * batch * (cost.forward + cost.backward) + batch * cost.forward
     step += batch * (extra.forward * cost.forward + extra.backward * cost.backward)
     # Both generators see held-out target and source objects.
     audit = 2 * 2 * profile.eval.objects * cost.forward
     memory = _memory(options, profile, model, trained, (2 + extra.graphs) * batch, cost, 1 + extra.copies)
-    dynamic = count_dynamic(profile, model, cost)
-    flops, memory = train.steps * step + dynamic.flops + audit, memory + dynamic.memory
-    phase = Phase("train", 1, _by_unit(model, trained), train.steps, 1, flops, memory)
+    dynamic = count_dynamic(profile, model, cost) if reads_robust else DynamicCost()
+    flops, memory = steps * step + dynamic.flops + audit, memory + dynamic.memory
+    phase = Phase("train", 1, _by_unit(model, trained), steps, 1, flops, memory)
     return _plan("train", options, loaded, model, (phase,), cost)
+
+
+def _steps_of(defense: Defense, profile: Profile, gradients: float) -> int:
+    """Steps that a defense takes, as far as that is known before: not how many fit into ``max_seconds``."""
+    if not defense.trains:
+        return 0
+    most = profile.defense.max_gradient_evaluations
+    return profile.train.steps if most is None else min(profile.train.steps, math.ceil(most / gradients))
 
 
 def plan_pretrain(options: CommonOptions, loaded: LoadedProfile) -> Plan:

@@ -18,6 +18,11 @@ class DistillDefense(Defense):
     cost: ClassVar[str] = "1 gradient"
     sees_target: ClassVar[bool] = False
 
+    @property
+    def gradients(self) -> float:
+        """Gradients of a batch that a step takes, the mean over steps."""
+        return 1.0
+
     def losses(self, source: ViewBatch, target: ViewBatch, step: int) -> LossTerms:
         """Return p·K_distill."""
         del target, step
