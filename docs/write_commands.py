@@ -13,7 +13,22 @@ HEADER = """# Commands
 Written by `make docs` from `--help`; edit the program, not this page.
 """
 #: The order in which a user meets them.
-COMMANDS = ("", "train", "attack", "compare", "analyze-layers", "pretrain", "profiles", "attacks", "plugins", "runs")
+COMMANDS = (
+    "",
+    "train",
+    "attack",
+    "compare",
+    "analyze-layers",
+    "pretrain",
+    "profiles",
+    "data",
+    "data check",
+    "data render",
+    "attacks",
+    "defenses",
+    "plugins",
+    "runs",
+)
 
 
 def help_text(command: str) -> str:

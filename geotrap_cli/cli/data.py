@@ -17,7 +17,7 @@ EPILOG = epilog(
     "geotrap data check renders/",
     "geotrap data check omniobject3d/ --format omniobject3d_100 --option without_alpha=black",
     "geotrap data render meshes/ --out renders",
-    next_step="geotrap train --profile objects128 --set data.root=renders --set data.target=NAME",
+    next_step="geotrap train --set data.kind=blender --set data.root=renders --set data.target=NAME",
 )
 
 app = typer.Typer(
