@@ -27,6 +27,8 @@ from geotrap_cli.training.schedules import make_schedule
 STEPS = 2
 SMALL = ("train.batch_size=1", "train.supervised_views=1", "train.warmup_steps=0", "attack.lora.rank=2")
 OPTIONS = {
+    # Random weights are beyond the default bound, where nothing pushes.
+    "naive_unlearning": ("defense.naive_unlearning.cap=2.0",),
     "imma": ("defense.imma.restart_every=2",),
     "tar": ("defense.tar.safeguard=0.1", "defense.tar.inner_steps=2", "defense.tar.every=1"),
     "sophon": ("defense.sophon.inner_steps=1",),
