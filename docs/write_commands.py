@@ -20,6 +20,8 @@ COMMANDS = (
     "compare",
     "analyze-layers",
     "pretrain",
+    "generate",
+    "convert",
     "profiles",
     "data",
     "data check",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -37,19 +36,16 @@ def add_relative_noise(model: nn.Module, share: float, seed: int) -> None:
         parameter.add_(normal_like(parameter, generator), alpha=share * rms(parameter))
 
 
-def reinitialise(modules: Iterable[nn.Module], seed: int) -> None:
-    """Give every layer inside ``modules`` the weights PyTorch gives a fresh one, in place.
+def reinitialise(model: GaussianGenerator, parameters: Iterable[str], seed: int) -> None:
+    """Give the named parameters the values of a freshly made generator, in place.
 
     The draw happens on the CPU and leaves the global generator as it was.
     """
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device("cpu"):
         torch.manual_seed(seed)
-        for module in modules:
-            fresh = copy.deepcopy(module).cpu()
-            for layer in fresh.modules():
-                if callable(reset := getattr(layer, "reset_parameters", None)):
-                    reset()
-            module.load_state_dict(fresh.state_dict())
+        fresh = type(model).from_config(model.config)
+        for name in parameters:
+            model.get_parameter(name).copy_(fresh.get_parameter(name))
 
 
 def last_layer(model: GaussianGenerator) -> nn.Conv2d:

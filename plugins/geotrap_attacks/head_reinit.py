@@ -23,8 +23,8 @@ class HeadReinitConfig(AttackConfig):
     inits: Distinct[Init] = Field(
         default=("random", "identity"),
         min_length=1,
-        description="random: fresh weights for every convolution of the head; identity: the 1x1 that ends it passes its "
-        "input on and the one before stays. Each is a cell of its own.",
+        description="random: fresh weights for every convolution of the head; identity: the 1x1 that ends it passes "
+        "its input on and the one before stays. Each is a cell of its own.",
     )
 
 
@@ -50,6 +50,7 @@ class HeadReinitAttack(Attack):
         """Replace the head."""
         _, init = chosen(self, "inits")
         if init == "random":
-            reinitialise([model.get_submodule(unit) for unit in model.head_units], context.seed)
+            members = model.units()
+            reinitialise(model, [name for unit in model.head_units for name in members[unit]], context.seed)
         elif len(model.head_units) > 1:
             pass_on(last_layer(model))

@@ -77,14 +77,11 @@ class UnitResetAttack(Attack):
         Raises:
             UsageError: A named unit does not exist, more units are wanted than there are, or public weights do not fit.
         """
-        units = self._units(model, context)
+        members = [name for unit in self._units(model, context) for name in model.units()[unit]]
         if self.config.public is None:
-            members = [name for unit in units for name in model.units()[unit]]
-            layers = dict.fromkeys(name.rpartition(".")[0] for name in members)
-            reinitialise([model.get_submodule(layer) for layer in layers], context.seed)
+            reinitialise(model, members, context.seed)
             return
         public = matching_public(self.config.public, "attack.unit_reset.public", model)
-        members = [name for unit in units for name in model.units()[unit]]
         with torch.no_grad():
             for name in members:
                 model.get_parameter(name).copy_(public[name])

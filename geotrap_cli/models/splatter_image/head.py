@@ -30,21 +30,22 @@ RAYS: Final = slice(6, 9)
 """Directions among the input channels: behind colours and moments."""
 
 
-class Head(nn.Conv2d):
+def split_of(sh_degree: int) -> tuple[int, ...]:
+    """How many channels each row above has."""
+    return SPLIT if sh_degree == 0 else (*SPLIT, HARMONICS)
+
+
+def make_head(sh_degree: int) -> nn.Conv2d:
     """The 1x1 convolution to the channels above, which starts at :data:`GAINS` and :data:`BIASES`."""
-
-    def __init__(self, sh_degree: int) -> None:
-        self.split = SPLIT if sh_degree == 0 else (*SPLIT, HARMONICS)
-        super().__init__(sum(self.split), sum(self.split), kernel_size=1)
-
-    def reset_parameters(self) -> None:
-        """Draw fresh weights from the global generator."""
-        assert self.bias is not None
-        for weight, bias, gain, start in zip(
-            self.weight.split(self.split), self.bias.split(self.split), GAINS, BIASES, strict=False
-        ):
-            nn.init.xavier_uniform_(weight, gain)
-            nn.init.constant_(bias, start)
+    split = split_of(sh_degree)
+    layer = nn.Conv2d(sum(split), sum(split), kernel_size=1)
+    assert layer.bias is not None
+    for weight, bias, gain, start in zip(
+        layer.weight.split(split), layer.bias.split(split), GAINS, BIASES, strict=False
+    ):
+        nn.init.xavier_uniform_(weight, gain)
+        nn.init.constant_(bias, start)
+    return layer
 
 
 def raw_gaussians(features: Tensor, images: Tensor, arch: Architecture) -> Tensor:
@@ -61,7 +62,7 @@ def raw_gaussians(features: Tensor, images: Tensor, arch: Architecture) -> Tenso
         arch: Depths and unit of length.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    parts = features.split(SPLIT if arch.sh_degree == 0 else (*SPLIT, HARMONICS), dim=1)
+    parts = features.split(split_of(arch.sh_degree), dim=1)
     depth, offset, opacity, scale, rotation, colour = parts[:6]
     directions = _from_opengl(images[:, RAYS].to(features))
     unit = LGM_RADIUS / arch.camera_radius

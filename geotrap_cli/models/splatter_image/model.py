@@ -12,7 +12,7 @@ from geotrap_cli.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from geotrap_cli.gaussians import Activations
 from geotrap_cli.models.generator import GaussianGenerator, UnitPlace
 from geotrap_cli.models.splatter_image.architecture import architecture
-from geotrap_cli.models.splatter_image.head import Head, raw_gaussians
+from geotrap_cli.models.splatter_image.head import make_head, raw_gaussians
 from geotrap_cli.models.splatter_image.unet import ResidualBlock, SongUNet
 from geotrap_cli.models.splatter_image.units import ENCODER, OUT, place_of, unit_of
 
@@ -20,7 +20,7 @@ from geotrap_cli.models.splatter_image.units import ENCODER, OUT, place_of, unit
 class Predictor(nn.Module):
     """The U-Net and the head behind it, under their published names."""
 
-    def __init__(self, unet: SongUNet, head: Head) -> None:
+    def __init__(self, unet: SongUNet, head: nn.Conv2d) -> None:
         super().__init__()
         self.encoder, self.out = unet, head
 
@@ -77,7 +77,7 @@ class SplatterImage(GaussianGenerator):
         self.input_size = self.splat_size = self.arch.input_size
         self.output_size, self.num_views = self.arch.output_size, 1
         self.num_gaussians, self.fov_deg = self.splat_size**2, self.arch.fov_deg
-        head = Head(sh_degree)
+        head = make_head(sh_degree)
         self.network_with_offset = Predictor(SongUNet(self.arch, len(IMAGENET_MEAN), head.out_channels), head)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -29,18 +29,13 @@ OUTPUT_GAIN: Final = 0.2
 Resampling = Literal["up", "down"] | None
 
 
-class XavierConv(nn.Conv2d):
+def convolution(in_channels: int, out_channels: int, kernel_size: int, gain: float = 1.0) -> nn.Conv2d:
     """A convolution that keeps the resolution and starts from Xavier's uniform weights, times a gain, without bias."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float = 1.0) -> None:
-        self.gain = gain
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-
-    def reset_parameters(self) -> None:
-        """Draw fresh weights from the global generator."""
-        nn.init.xavier_uniform_(self.weight, self.gain)
-        assert self.bias is not None
-        nn.init.zeros_(self.bias)
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    nn.init.xavier_uniform_(layer.weight, gain)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class ResidualBlock(nn.Module):
@@ -59,16 +54,16 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.resampling = resampling
         self.norm0 = _norm(in_channels)
-        self.conv0 = XavierConv(in_channels, out_channels, 3)
+        self.conv0 = convolution(in_channels, out_channels, 3)
         self.norm1 = _norm(out_channels)
-        self.conv1 = XavierConv(out_channels, out_channels, 3, BRANCH_END_GAIN)
+        self.conv1 = convolution(out_channels, out_channels, 3, BRANCH_END_GAIN)
         plain = in_channels == out_channels and resampling is None
-        self.skip = None if plain else XavierConv(in_channels, out_channels, 1)
+        self.skip = None if plain else convolution(in_channels, out_channels, 1)
         self.attends = attention
         if attention:
             self.norm2 = _norm(out_channels)
-            self.qkv = XavierConv(out_channels, 3 * out_channels, 1, ATTENTION_GAIN)
-            self.proj = XavierConv(out_channels, out_channels, 1, BRANCH_END_GAIN)
+            self.qkv = convolution(out_channels, 3 * out_channels, 1, ATTENTION_GAIN)
+            self.proj = convolution(out_channels, out_channels, 1, BRANCH_END_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features ``[B, C_in, H, W]`` to ``[B, C_out, H', W']``."""
@@ -99,7 +94,7 @@ class SongUNet(Checkpointed):
         super().__init__()
         levels = list(zip(arch.resolutions, arch.channels, strict=True))
         width, skips, side = arch.base_channels, [arch.base_channels], arch.input_size
-        self.enc = nn.ModuleDict({f"{side}x{side}_conv": XavierConv(in_channels, width, 3)})
+        self.enc = nn.ModuleDict({f"{side}x{side}_conv": convolution(in_channels, width, 3)})
         for level, (side, channels) in enumerate(levels):
             if level > 0:
                 self.enc[f"{side}x{side}_down"] = ResidualBlock(width, width, resampling="down")
@@ -121,7 +116,7 @@ class SongUNet(Checkpointed):
                 self.dec[f"{side}x{side}_block{index}"] = ResidualBlock(width + skips.pop(), channels, attends)
                 width = channels
         self.dec[f"{side}x{side}_aux_norm"] = _norm(width)
-        self.dec[f"{side}x{side}_aux_conv"] = XavierConv(width, out_channels, 3, OUTPUT_GAIN)
+        self.dec[f"{side}x{side}_aux_conv"] = convolution(width, out_channels, 3, OUTPUT_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the U-Net."""

@@ -48,13 +48,14 @@ def test_fresh_weights_are_those_of_a_new_layer_and_leave_the_generator_alone(pi
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
-    reinitialise([pico.unet.conv_out, pico.unet.norm_out], 5)
+    units = pico.units()
+    reinitialise(pico, [*units["unet.conv_out"], *units["unet.norm_out"]], 5)
     assert torch.equal(torch.rand(3), expected)
     bound = (pico.unet.conv_out.in_channels * 9) ** -0.5
     assert 0.9 * bound < float(pico.unet.conv_out.weight.detach().abs().max()) <= bound
     assert torch.equal(pico.unet.norm_out.weight, torch.ones(8))
     before = pico.unet.conv_out.weight.clone()
-    reinitialise([pico.unet.conv_out], 5)
+    reinitialise(pico, units["unet.conv_out"], 5)
     assert torch.equal(pico.unet.conv_out.weight, before)
 
 
