@@ -10,7 +10,7 @@ import numpy as np
 
 from geotrap_cli.data.base import ObjectDataset
 from geotrap_cli.data.batch import ViewBatch, ViewDraw, assemble
-from geotrap_cli.data.views import view_counts
+from geotrap_cli.data.views import RING, view_counts
 
 
 class SampleStream:
@@ -26,6 +26,7 @@ class SampleStream:
         output_size: Side of the supervised images in pixels.
         supervised_views: Supervised views a sample; none where only the generator's input is needed.
         seed: Another seed gives other views.
+        input_views: Input views a sample, the first of its ring.
 
     Raises:
         UsageError: No objects, an unknown one, or one with too few views.
@@ -39,10 +40,11 @@ class SampleStream:
         output_size: int,
         supervised_views: int,
         seed: int,
+        input_views: int = RING,
     ) -> None:
         self.dataset, self.ids = dataset, tuple(ids)
         self.input_size, self.output_size = input_size, output_size
-        self.supervised_views, self.seed = supervised_views, seed
+        self.supervised_views, self.seed, self.input_views = supervised_views, seed, input_views
         self._counts = view_counts(dataset, self.ids, supervised_views)
 
     def __len__(self) -> int:
@@ -56,7 +58,7 @@ class SampleStream:
         ring = np.random.default_rng([self.seed, name]).permutation(len(rings))[turn]
         rng = np.random.default_rng([self.seed, name, turn])
         supervised = rng.choice(self._counts[id], self.supervised_views, replace=False)
-        draw = ViewDraw(id, tuple(rings[ring]), tuple(supervised.tolist()))
+        draw = ViewDraw(id, tuple(rings[ring])[: self.input_views], tuple(supervised.tolist()))
         return assemble(self.dataset, [draw], self.input_size, self.output_size)
 
     def ids_at(self, places: Iterable[int]) -> list[str]:

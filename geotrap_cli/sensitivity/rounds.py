@@ -90,6 +90,7 @@ class Meter:
                 bench.output_size,
                 views,
                 seed,
+                bench.input_views,
             )
             for side, pool in pools.items()
         }

@@ -29,7 +29,7 @@ def test_four_views_go_in_at_even_azimuths(miniature: LGM) -> None:
     found = LGMPipeline(miniature)(views=views).gaussians
     viewmats = orbit_viewmats(0.0, torch.tensor([0.0, 90.0, 180.0, 270.0]))
     Ks = intrinsics_from_fov(np.deg2rad(49.1), 16, 16).expand(4, 3, 3)
-    rgb = torch.stack([torch.from_numpy(np.asarray(view)) / 255 for view in views])
+    rgb = torch.stack([torch.from_numpy(np.array(view)) / 255 for view in views])
     with torch.no_grad():
         expected = miniature.forward_gaussians(generator_input(rgb, Cameras(viewmats, Ks, 16, 16))[None])
     torch.testing.assert_close(found.activated, expected.activated, atol=1e-4, rtol=1e-4)

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from geotrap_cli.cameras import LGM_FOV_Y_DEG
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.gaussians import Activations
-from geotrap_cli.models.generator import GAUSSIAN_CHANNELS, INPUT_CHANNELS, GaussianGenerator, UnitPlace
+from geotrap_cli.models.generator import (
+    GAUSSIAN_CHANNELS,
+    INPUT_CHANNELS,
+    GaussianGenerator,
+    ModelMixin,  # noqa: F401  # diffusers looks for it beside a component
+    UnitPlace,
+)
 from geotrap_cli.models.lgm.architecture import architecture
 from geotrap_cli.models.lgm.attention import MVAttention
 from geotrap_cli.models.lgm.fusion import fold_into

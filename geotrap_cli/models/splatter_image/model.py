@@ -10,7 +10,11 @@ from torch import Tensor, nn
 
 from geotrap_cli.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from geotrap_cli.gaussians import Activations
-from geotrap_cli.models.generator import GaussianGenerator, UnitPlace
+from geotrap_cli.models.generator import (
+    GaussianGenerator,
+    ModelMixin,  # noqa: F401  # diffusers looks for it beside a component
+    UnitPlace,
+)
 from geotrap_cli.models.splatter_image.architecture import architecture
 from geotrap_cli.models.splatter_image.head import make_head, raw_gaussians
 from geotrap_cli.models.splatter_image.unet import ResidualBlock, SongUNet

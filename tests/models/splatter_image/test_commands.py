@@ -39,7 +39,7 @@ def weights(miniature: SplatterImage, tmp_path: Path) -> str:
 def run(weights: str, mini_profile: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     def go(command: str, *arguments: str) -> Any:
         options = ["--json", "--profile", str(mini_profile), "--set", f"model.weights={weights}"]
-        options += ["--set", "eval.objects=1", "--set", "eval.views=1", "--set", "eval.bootstrap=2"]
+        options += ["--set", "eval.objects=1", "--set", "eval.views=1", "--set", "eval.bootstrap=10"]
         code = main([command, *options, *arguments])
         captured = capsys.readouterr()
         assert code == 0, captured.err
