@@ -43,7 +43,7 @@ def column_poses(camera: Vector, look_at: Vector, up: Vector, count: int, spacin
         look_at: Where it looks [3].
         up: Any direction [3] that is up on the screen.
         count: Number of columns.
-        spacing: Distance between neighbours at the distance of the origin.
+        spacing: Width that each takes up at the distance of the origin.
     """
     screen_up = _screen_up(look_at - camera, up)
     distance = float(np.linalg.norm(camera))

@@ -84,9 +84,18 @@ def run_view(options: CommonOptions, request: ViewRequest, console: Console) -> 
         say(note, soft_wrap=True)
     server = Server(Exhibit(pairs, verdict), request)
     say("Ctrl-C ends it", soft_wrap=True)
-    if request.open and not webbrowser.open(server.url):
+    if request.open and not _open_in_browser(server.url):
         say("no browser could be opened: open the address in one", soft_wrap=True)
     return ViewResult(selection.pairs[0].run, verdict, attacks, server)
+
+
+def _open_in_browser(url: str) -> bool:
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return False
+    # One that runs in the terminal would take it over, and draws no splats.
+    return type(browser) is not webbrowser.GenericBrowser and browser.open(url)
 
 
 def _silent(*_: object, **__: object) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from geotrap_cli import __version__
 
-COMMANDS = ["train", "attack", "compare", "analyze-layers", "export", "sweep", "pretrain", "attacks", "plugins", "runs"]
+PROTECT = ["train", "attack", "compare", "analyze-layers"]
+COMMANDS = [*PROTECT, "view", "export", "sweep", "pretrain", "attacks", "plugins", "runs"]
 PAGES = [[name] for name in COMMANDS] + [["profiles", name] for name in ("list", "show", "copy", "validate")]
 HEAVY = ["torch", "numpy", "pydantic", "numba", "diffusers", "peft", "matplotlib", "scipy", "tomli", "geotrap_traps"]
 
