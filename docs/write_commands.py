@@ -19,6 +19,8 @@ COMMANDS = (
     "attack",
     "compare",
     "analyze-layers",
+    "view",
+    "export",
     "pretrain",
     "generate",
     "convert",
