@@ -22,9 +22,9 @@ HAIR = 1e-4
 class NtlConfig(DefenseConfig):
     """Options of non-transferable learning."""
 
-    weight: float = Field(default=1000.0, gt=0, description="Weight of the bounded term beside the distillation.")
+    weight: float = Field(default=4000.0, gt=0, description="Weight of the bounded term beside the distillation.")
     factor: float = Field(default=0.1, gt=0, description="a, factor of the product under the bound.")
-    cap: float = Field(default=1.0, gt=0, description="c, the bound of a·K·MMD; beyond it nothing pushes.")
+    cap: float = Field(default=0.1, gt=0, description="c, the bound of a·K·MMD; beyond it nothing pushes.")
     layer: str = Field(
         default="unet.mid_block", min_length=1, description="Module whose features are told apart, the bottleneck."
     )
