@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from geotrap_cli.plugins import plugin_keys
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A set of attacks, and what it chooses where nobody else does.
+
+    Attributes:
+        keys: Gives the keys of its attacks.
+        fields: Values of ``[attack]`` by name.
+        options: Values of ``[attack.KEY]`` by key and name.
+    """
+
+    keys: Callable[[], tuple[str, ...]]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
 
 QUICK: Final = (
     "lora",
@@ -17,7 +34,7 @@ QUICK: Final = (
     "desaturate",
     "anti_trap",
 )
-"""One attack of each kind; the sweeps of the plain ones belong to ``full``."""
+"""One attack of each kind, in one form each; sweeps belong to ``full``."""
 
 ADAPTIVE: Final = (
     "head_reinit",
@@ -42,9 +59,23 @@ def _full() -> tuple[str, ...]:
     return tuple(plugin_keys("geotrap.attacks"))
 
 
-SUITES: Final[dict[str, Callable[[], tuple[str, ...]]]] = {
-    "quick": lambda: QUICK,
-    "full": _full,
-    "adaptive": lambda: ADAPTIVE,
+SUITES: Final[dict[str, Suite]] = {
+    "quick": Suite(
+        lambda: QUICK,
+        fields={
+            "steps": 100,
+            "evaluations": 5,
+            "controls": ("scratch", "distill"),
+            # Random weights want a recipe made for training from scratch, and one cell of each is enough for a look.
+            "control_attacks": ("full_lgm",),
+        },
+        options={
+            "head_refit": {"fits": ["ridge"]},
+            "desaturate": {"modes": ["straight_through"], "shrinks": []},
+            "anti_trap": {"weights": [0.1]},
+        },
+    ),
+    "full": Suite(_full, fields={"controls": ("scratch", "distill", "noise", "benign")}),
+    "adaptive": Suite(lambda: ADAPTIVE, fields={"controls": ("scratch",)}),
 }
-"""The attacks of each suite; ``full`` has every registered one, those of other packages included."""
+"""The suites; ``full`` has every registered attack, those of other packages included."""

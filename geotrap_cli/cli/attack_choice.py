@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from geotrap_cli.options import CommonOptions
     from geotrap_cli.profile.load import LoadedProfile
 
-SUITE_CONTROLS = ("scratch",)
-ALL_CONTROLS = ("scratch", "distill", "noise", "benign")
-FULL = "full"
-
 
 @dataclass(frozen=True)
 class AttackChoice:
@@ -57,7 +53,7 @@ class AttackChoice:
         loaded = options.load_profile("attack", seed_table="attack")
         if options.resume:
             return loaded
-        return self._with_controls(self._without_misfits(loaded, say))
+        return self._without_misfits(self._with_suite(loaded), say)
 
     def _without_misfits(self, loaded: LoadedProfile, say: Callable[[str], None]) -> LoadedProfile:
         """Take those attacks of the suite out of the profile that cannot run; one that is named is refused later."""
@@ -72,12 +68,18 @@ class AttackChoice:
             raise UsageError(f"no attack of the suite {self.suite} can run", "Name attacks that can")
         return with_attack_fields(loaded, {"methods": kept}, loaded.origins["attack.methods"])
 
-    def _with_controls(self, loaded: LoadedProfile) -> LoadedProfile:
+    def _with_suite(self, loaded: LoadedProfile) -> LoadedProfile:
+        """Choose as the suite does where the profile leaves the choice; ``--no-controls`` goes before both."""
+        if self.suite:
+            from geotrap_cli.suites import SUITES
+
+            suite = SUITES[self.suite]
+            origin = f"--suite {self.suite}"
+            loaded = with_attack_options(loaded, suite.options, origin)
+            fields = {name: value for name, value in suite.fields.items() if _is_default(loaded, name)}
+            loaded = with_attack_fields(loaded, fields, origin)
         if self.no_controls:
-            return with_attack_fields(loaded, {"controls": ()}, "--no-controls")
-        if self.suite and _is_default(loaded, "controls"):
-            controls = ALL_CONTROLS if self.suite == FULL else SUITE_CONTROLS
-            return with_attack_fields(loaded, {"controls": controls}, f"--suite {self.suite}")
+            return with_attack_fields(loaded, {"controls": (), "control_attacks": ()}, "--no-controls")
         return loaded
 
 
@@ -102,11 +104,25 @@ def suite_keys(name: str | None) -> tuple[str, ...]:
 
     if name not in SUITES:
         raise UsageError(f"unknown suite '{name}'", hint=suggestion(name, SUITES))
-    return SUITES[name]()
+    return SUITES[name].keys()
 
 
 def with_attack_fields(loaded: LoadedProfile, fields: Mapping[str, Any], origin: str) -> LoadedProfile:
     """Return the profile with other values in ``[attack]``, which come from ``origin``."""
-    attack = loaded.profile.attack.model_copy(update=dict(fields))
-    origins = loaded.origins | {f"attack.{name}": origin for name in fields}
-    return dataclasses.replace(loaded, profile=loaded.profile.model_copy(update={"attack": attack}), origins=origins)
+    return _with_attack(loaded, fields, {f"attack.{name}": origin for name in fields})
+
+
+def with_attack_options(loaded: LoadedProfile, options: Mapping[str, Mapping[str, Any]], origin: str) -> LoadedProfile:
+    """Return the profile with other values in the tables ``[attack.KEY]``, where these have their defaults."""
+    tables, origins = dict[str, Any](), dict[str, str]()
+    for key, values in options.items():
+        free = {name: value for name, value in values.items() if loaded.origins[f"attack.{key}.{name}"] == "default"}
+        tables[key] = loaded.profile.attack.options(key) | free
+        origins |= {f"attack.{key}.{name}": origin for name in free}
+    return _with_attack(loaded, tables, origins)
+
+
+def _with_attack(loaded: LoadedProfile, values: Mapping[str, Any], origins: Mapping[str, str]) -> LoadedProfile:
+    attack = loaded.profile.attack.model_copy(update=dict(values))
+    profile = loaded.profile.model_copy(update={"attack": attack})
+    return dataclasses.replace(loaded, profile=profile, origins=loaded.origins | dict(origins))

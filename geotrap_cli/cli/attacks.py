@@ -75,4 +75,4 @@ def attacks(options: CommonOptions) -> None:
         # Other packages' classes may lack what the listing alone reads.
         facts = (getattr(attack, name, "") for name in ("assumes", "source", "budget"))
         lines.append(AttackLine(info.key, info.summary, *facts))
-    show(options, AttackList(lines, {name: keys() for name, keys in SUITES.items()}))
+    show(options, AttackList(lines, {name: suite.keys() for name, suite in SUITES.items()}))

@@ -70,6 +70,9 @@ class AttackTable(Table):
         "distill (the defense without traps), noise (as far from the undefended weights as the defense), benign (both "
         "weights, on benign objects).",
     )
+    control_attacks: Names = Field(
+        default=(), description="Attacks beside which the controls are run, by key; none named: beside every attack."
+    )
     checkpoint_every: Count = Field(
         default=50, description="Interval of the checkpoints that a killed attack goes on from (optimizer steps)."
     )

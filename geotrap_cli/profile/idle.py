@@ -6,7 +6,7 @@ from geotrap_cli.profile.idle_defense import check_defense
 from geotrap_cli.profile.idle_dynamic import check_dynamic
 from geotrap_cli.profile.idle_robust import check_robust
 from geotrap_cli.profile.problems import Problems
-from geotrap_cli.profile.schema import AggregationTable, LossTable, PretrainTable, Profile, RetainTable
+from geotrap_cli.profile.schema import AggregationTable, AttackTable, LossTable, PretrainTable, Profile, RetainTable
 
 TEMPERED_METHODS = ("logsumexp", "pairwise")
 """The aggregation methods that have a temperature."""
@@ -27,10 +27,18 @@ def check_idle(profile: Profile, problems: Problems) -> None:
         )
     if profile.retain.render_weight == 0 and profile.retain.render_views != RetainTable().render_views:
         problems.add_idle("retain.render_views", "retain.render_weight is 0, so nothing is rendered; remove it")
+    _check_controls(profile.attack, problems)
     _check_pretrain(profile.pretrain, problems)
     check_dynamic(profile, problems)
     check_robust(profile, problems)
     check_defense(profile, problems)
+
+
+def _check_controls(table: AttackTable, problems: Problems) -> None:
+    if table.control_attacks and not table.controls:
+        problems.add_idle("attack.control_attacks", "attack.controls is empty, so there are none to run; remove it")
+    if stray := [key for key in table.control_attacks if key not in table.methods]:
+        problems.add_idle("attack.control_attacks", f"'{stray[0]}' is not among attack.methods; name it there too")
 
 
 def _check_pretrain(table: PretrainTable, problems: Problems) -> None:

@@ -68,7 +68,9 @@ def judge_attacks(
 ) -> tuple[Scale, list[JudgedAttack]]:
     """Judge every attack on one common scale; the ceiling is the best that any of them reaches without a defense."""
     scale = common_scale(pairs)
-    numbers = [attack_statistics(pair, scale, limits, resampling) for pair in pairs]
+    numbers = [
+        attack_statistics(pair, scale, limits, resampling, from_scratch(pairs, pair.defended.seed)) for pair in pairs
+    ]
     suite = _suite_facts(pairs, numbers, limits)
     judged = []
     for pair, label, statistics in zip(pairs, labels(pairs), numbers, strict=True):
@@ -77,6 +79,12 @@ def judge_attacks(
         verdict = _verdict(evidence, curve, verdict_limits(limits))
         judged.append(JudgedAttack(pair, label, statistics, evidence, verdict))
     return scale, judged
+
+
+def from_scratch(pairs: Sequence[AttackPair], seed: int) -> AttackPair | None:
+    """Return the attack of a seed that does best on random weights: how long training from scratch takes at least."""
+    trained = [pair for pair in pairs if pair.scratch is not None and pair.defended.seed == seed]
+    return max(trained, key=lambda pair: nan_last(best_quality(pair, SCRATCH)), default=None)
 
 
 def suite_verdict(judged: Sequence[JudgedAttack], limits: EvalTable) -> Verdict:

@@ -100,6 +100,8 @@ def _bounded(attack: JudgedAttack, cells: tuple[str, ...]) -> Quantity:
 
 
 def _counts(attack: JudgedAttack, cells: tuple[str, ...]) -> Iterator[Quantity]:
+    scratch = attack.statistics.scratch
+    timed = {SCRATCH: cells if scratch is None else (scratch.file(SCRATCH), *cells), UNDEFENDED: cells}
     for count in attack.statistics.counts:
         share = f"{100 * count.threshold:g}"
         for subject, steps in count.counts.items():
@@ -109,7 +111,7 @@ def _counts(attack: JudgedAttack, cells: tuple[str, ...]) -> Iterator[Quantity]:
             name = f"slow_down_{share}" + ("" if subject == UNDEFENDED else f"_{subject}")
             measured = count.slow_down.get(subject)
             why = f"{subject} weights do not get there" if measured else _NO_SCRATCH
-            yield _count(name, "ratio", measured, cells, why)
+            yield _count(name, "ratio", measured, timed[subject], why)
 
 
 def _overall(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geotrap_cli.evaluation.bootstrap import Interval, Resampling, group_means
-from geotrap_cli.evaluation.cells import DEFENDED, REFERENCES, SUBJECTS, UNDEFENDED
+from geotrap_cli.evaluation.cells import DEFENDED, REFERENCES, SCRATCH, SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.curves import (
     CountInterval,
     QualityCurve,
@@ -76,6 +76,7 @@ class AttackStatistics:
         counts: Steps to recover, by ascending threshold.
         bounded: Recovery under a bound on the loss of source quality.
         benign: AURC on benign objects, defended ÷ undefended; None where that control was not run.
+        scratch: The attack whose training from scratch the steps are compared with; None where there is none.
     """
 
     recovery: Mapping[str, list[Interval]]
@@ -85,6 +86,7 @@ class AttackStatistics:
     counts: list[Recovered]
     bounded: BoundedRecovery
     benign: Interval | None
+    scratch: AttackPair | None
 
     @property
     def peak_index(self) -> int:
@@ -93,19 +95,35 @@ class AttackStatistics:
         return int(np.argmax([point.value for point in self.recovery[DEFENDED]]))
 
 
-def attack_statistics(pair: AttackPair, scale: Scale, limits: EvalTable, resampling: Resampling) -> AttackStatistics:
-    """Return the numbers of ``pair`` on the scale that all attacks of a comparison share."""
+def attack_statistics(
+    pair: AttackPair, scale: Scale, limits: EvalTable, resampling: Resampling, scratch: AttackPair | None = None
+) -> AttackStatistics:
+    """Return the numbers of ``pair`` on the scale that all attacks of a comparison share.
+
+    Args:
+        pair: The measurements.
+        scale: What recovery is counted on.
+        limits: When a result counts.
+        resampling: How intervals are drawn.
+        scratch: Whose training from scratch the steps to recover are compared with, where ``pair`` has none.
+    """
     subjects = [*SUBJECTS, *(name for name in REFERENCES if name in pair.controls)]
     curves = {subject: _headline_curve(pair, subject, scale) for subject in subjects}
+    if pair.scratch is not None:
+        scratch = pair
+    timed = curves if scratch is None else {SCRATCH: _headline_curve(scratch, SCRATCH, scale)} | curves
     recovery = {subject: _recovery(pair, subject, scale, resampling) for subject in subjects}
     return AttackStatistics(
         recovery=recovery,
         areas={axis: {name: area_interval(curve, axis, resampling) for name, curve in curves.items()} for axis in AXES},
         resistance={axis: area_ratio(curves[DEFENDED], curves[UNDEFENDED], axis, resampling) for axis in AXES},
         gaps=_gaps(pair, scale, resampling),
-        counts=[_recovered(curves, share, resampling) for share in sorted({*THRESHOLDS, limits.recover_threshold})],
+        counts=[
+            _recovered(curves, timed, share, resampling) for share in sorted({*THRESHOLDS, limits.recover_threshold})
+        ],
         bounded=_bounded(pair, recovery[DEFENDED], limits.attacker_source_bound_db),
         benign=_benign_trainability(pair, resampling),
+        scratch=scratch,
     )
 
 
@@ -140,13 +158,15 @@ def _similarity_curve(pair: AttackPair, subject: str, metric: str, scale: Scale)
     return QualityCurve(tuple(pair.own_steps(subject)), values, unused, unused)
 
 
-def _recovered(curves: Mapping[str, QualityCurve], share: float, resampling: Resampling) -> Recovered:
+def _recovered(
+    curves: Mapping[str, QualityCurve], timed: Mapping[str, QualityCurve], share: float, resampling: Resampling
+) -> Recovered:
     return Recovered(
         share,
         {name: count_interval(curve, share, resampling) for name, curve in curves.items()},
         {
             name: slow_down_interval(curves[DEFENDED], curve, share, resampling)
-            for name, curve in curves.items()
+            for name, curve in timed.items()
             if name != DEFENDED
         },
     )

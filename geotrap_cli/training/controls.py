@@ -24,16 +24,18 @@ def control_subjects(controls: Sequence[str]) -> tuple[str, ...]:
 
 
 def run_controls(grid: AttackGrid, planned: Sequence[PlannedAttack]) -> list[Cell]:
-    """Run the controls that the profile asks for beside every attack, and note those that cannot be run.
+    """Run the controls that the profile asks for beside its attacks, and note those that cannot be run.
 
     A control that an attack cannot be run on is left out with the reason; a comparison then says that it is missing.
     """
-    controls = grid.site.bench.profile.attack.controls
+    table = grid.site.bench.profile.attack
+    controls = table.controls
     sites: dict[str, Site | str] = dict.fromkeys(REFERENCES, grid.site)
     sites |= dict.fromkeys(BENIGN.values(), _benign_site(grid) if BENIGN_CONTROL in controls else "")
     missing: dict[str, str] = {}
     cells = []
-    for attack in planned:
+    beside = [one for one in planned if not table.control_attacks or one.family in table.control_attacks]
+    for attack in beside:
         for subject in control_subjects(controls):
             cell = _control(grid, attack, subject, sites[subject])
             if isinstance(cell, Cell):

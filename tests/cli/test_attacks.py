@@ -11,6 +11,7 @@ from geotrap_cli.options import CommonOptions
 from geotrap_cli.plugins import plugin_keys
 from geotrap_cli.runs import create_or_resume
 from geotrap_cli.suites import ADAPTIVE, QUICK
+from geotrap_cli.training.attack_plan import plan_attacks
 
 
 @pytest.fixture
@@ -104,7 +105,8 @@ class TestSuite:
             ((), ()),
             (("--set", "attack.controls=scratch"), ("scratch",)),
             (("--set", "attack.controls=scratch", "--no-controls"), ()),
-            (("--suite", "quick"), ("scratch",)),
+            (("--suite", "quick"), ("scratch", "distill")),
+            (("--suite", "adaptive"), ("scratch",)),
             (("--suite", "full"), ("scratch", "distill", "noise", "benign")),
             (("--suite", "full", "--set", "attack.controls=noise"), ("noise",)),
             (("--suite", "full", "--no-controls"), ()),
@@ -114,6 +116,18 @@ class TestSuite:
             geotrap("attack", *arguments)
             _, (_, loaded, _), _ = library.only_call
             assert loaded.profile.attack.controls == expected
+
+    def test_quick_is_short_unless_it_is_told_otherwise(self, geotrap: Any, library: Any, trained: None) -> None:
+        stated = ("--set", "attack.steps=300", "--set", "attack.anti_trap.weights=[1.0]")
+        for arguments, steps, weights in (((), 100, [0.1]), (stated, 300, [1.0])):
+            library.calls.clear()
+            geotrap("attack", "--suite", "quick", *arguments)
+            _, (_, loaded, _), _ = library.only_call
+            attack = loaded.profile.attack
+            assert (attack.steps, attack.options("anti_trap")["weights"]) == (steps, weights)
+            assert attack.options("desaturate")["modes"] == ["straight_through"]
+            assert len(plan_attacks(loaded.profile)) == len(QUICK)
+            assert loaded.origins["attack.desaturate.shrinks"] == "--suite quick"
 
     def test_tune(self, geotrap: Any, library: Any, trained: None) -> None:
         geotrap("attack", "lora", "--tune", "7")

@@ -141,6 +141,10 @@ def test_scratch_control_gives_a_slow_down_and_a_state(make_pair: Any) -> None:
     assert "training from scratch (control)" not in slower.not_tested
     as_good = compare(with_scratch(STRONG))
     assert as_good.verdict.state is State.ATTACK_WEAK
+    # Another attack of the same seed is timed against it, and is not counted among those run on random weights.
+    beside = compare(with_scratch((15.0, 17.0, 19.0, 20.0, 22.3)), join(make_pair(STRONG, MIDDLE, "full")))
+    assert value(beside, "full.slow_down_50_scratch") == pytest.approx(100 / 75)
+    assert [(found.subject, found.attacks) for found in beside.controls] == [("defended", 2), ("scratch", 1)]
     none = compare(join(make_pair(STRONG, MIDDLE)))
     assert none.numbers["worst_slow_down_50_scratch"].missing == "training from scratch was not run"
     assert "training from scratch (control)" in none.not_tested

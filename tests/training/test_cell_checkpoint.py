@@ -69,6 +69,7 @@ def outcome(runner: CellRunner, cell: Cell) -> tuple[Any, ...]:
         weights,
         runner.pictures,
         runner.truth,
+        runner.gaussians.tensors,
     )
 
 

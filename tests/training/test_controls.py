@@ -136,6 +136,12 @@ def test_all_controls_of_a_run_are_measured_once_stored_and_compared(
     assert len(list((newest(root) / "cells").iterdir())) == 2
 
 
+def test_controls_beside_the_attacks_that_are_named_alone(root: Path) -> None:
+    stated = ("--set", "attack.controls=scratch", "--set", "attack.control_attacks=sgd")
+    assert attack("full", "sgd", *stated) == 0
+    assert [path.name for path in (newest(root) / "cells").glob("*-scratch.json")] == ["sgd-scratch.json"]
+
+
 def test_a_control_that_cannot_run_is_left_out_and_noted(root: Path) -> None:
     assert attack("full", "--set", "attack.controls=benign", "--set", "data.benign=[]") == 0
     left_out = json.loads((newest(root) / "manifest.json").read_text())["controls_left_out"]

@@ -25,7 +25,11 @@ def ball(x: float, scale: float = 0.1, opacity: float = 1.0) -> list[float]:
 
 
 def _scores(names: Sequence[str], quality: float) -> list[ObjectScore]:
-    return [ObjectScore(name, name, name.partition("/")[0], {"foreground_psnr": quality}) for name in names]
+    """Scores half a decibel apart, in the order of the names."""
+    return [
+        ObjectScore(name, name, name.partition("/")[0], {"foreground_psnr": quality + index / 2})
+        for index, name in enumerate(names)
+    ]
 
 
 def _cell(subject: str, start: float) -> Cell:

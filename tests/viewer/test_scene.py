@@ -33,9 +33,10 @@ def test_each_step_shows_its_own_visible_gaussians(shown: AttackGaussians, step:
 
 def test_numbers_are_those_of_the_object_and_step(shown: AttackGaussians) -> None:
     scene = make_scene(shown, "lora", "knife/1", 10)
-    assert scene.captions == {"undefended": "21.0 dB", "defended": "13.0 dB"}
+    assert scene.captions == {"undefended": "21.5 dB", "defended": "13.5 dB"}
+    assert make_scene(shown, "lora", "knife/2", 10).captions == {"undefended": "21.0 dB", "defended": "13.0 dB"}
     assert "target object** knife/1, after 10 of 20 steps of lora" in scene.text
-    assert "**undefended**: 21.0 dB (2 Gaussians)" in scene.text
+    assert "**undefended**: 21.5 dB (2 Gaussians)" in scene.text
     assert "before lora" in make_scene(shown, "lora", "crate/1", 0).text
 
 
@@ -43,7 +44,7 @@ def test_what_was_not_kept_or_not_scored_is_said(shown: AttackGaussians) -> None
     del shown.kept["defended"].tensors["knife/1@10"]
     scene = make_scene(dataclasses.replace(shown, note="Read this."), "lora", "knife/1", 10)
     assert scene.splats["defended"] is None
-    assert "13.0 dB; no Gaussians at this step" in scene.text
+    assert "13.5 dB; no Gaussians at this step" in scene.text
     assert scene.text.endswith("Read this.")
     assert make_scene(shown, "lora", "crate/1", 10).captions["undefended"] == "not scored"
 
