@@ -50,13 +50,13 @@ class AttackTable(Table):
 
     model_config = ConfigDict(extra="allow")
 
-    steps: Count = Field(default=240, description="Budget of each attack (optimizer steps).")
+    steps: Count = Field(default=200, description="Budget of each attack (optimizer steps).")
     batch_size: Count = Field(default=4, description="Objects a step (objects).")
     supervised_views: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Views of each object in the attacker's loss (views)."
     )
     evaluations: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=6, description="Evenly spaced evaluations along the attack, besides the one before it (evaluations)."
+        default=5, description="Evenly spaced evaluations along the attack, besides the one before it (evaluations)."
     )
     seed: Seed = Field(default=0, description="Seed of the attacker's batches, the same for both sets of weights.")
     methods: Names = Field(

@@ -13,6 +13,7 @@ from geotrap_cli.attacks import Attack, AttackConfig
 from geotrap_cli.compat import ensure_torchvision
 from geotrap_cli.errors import UsageError
 from geotrap_cli.profile.base import Names
+from geotrap_cli.training.merged_lora import merge_in_forward
 
 if TYPE_CHECKING:
     from geotrap_cli.models.generator import GaussianGenerator
@@ -83,6 +84,7 @@ class LoraAttack(Attack):
         )
         # PEFT changes the modules of `model` in place, so the caller goes on using its own object.
         self._adapted = peft.get_peft_model(model, config)
+        merge_in_forward(model)
         return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
     def modules(self, model: GaussianGenerator) -> list[str]:
