@@ -187,7 +187,7 @@ class TestData:
             ("data.benign=forks", "data.benign: the data set has no category 'forks'. It has: knife, mug"),
             ("data.source=mugs", "data.source: the data set has no category 'mugs'. Did you mean 'mug'?"),
             ("data.benign=knife", "category 'knife' is in both data.target and data.benign"),
-            ("data.root=mine.toml", "mine.toml: no such folder"),
+            ("data.root=mine.toml", "mine.toml: neither a folder nor a .tar or .zip file"),
             ("eval.views=7", "views"),
         ],
     )
@@ -242,7 +242,7 @@ class TestWeights:
             (lambda folder: (folder / "config.json").write_text("{"), ("config.json cannot be read",)),
             (
                 lambda folder: (folder / "config.json").write_text('{"_class_name": "UNet2DModel"}'),
-                ("describes 'UNet2DModel', not an LGM",),
+                ("describes 'UNet2DModel', not a generator that is installed",),
             ),
             (lambda folder: (folder / TENSORS).unlink(), ("weights holds no weights",)),
             (shutil.rmtree, ("weights do not exist", "Use 'shipped'")),
