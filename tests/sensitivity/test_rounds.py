@@ -71,7 +71,8 @@ def take(folder: Path, **request: Any) -> tuple[Measured, str]:
         defense_target=[f"t{n}" for n in range(OBJECTS)], source_train=[f"s{n}" for n in range(OBJECTS)]
     )
     profile = Profile(train=TrainTable(seed=3), eval=EvalTable(bootstrap=50))
-    bench: Any = SimpleNamespace(dataset=Dataset(), splits=splits, profile=profile, input_size=8, output_size=8)
+    sizes = {"input_size": 8, "output_size": 8, "input_views": 4}
+    bench: Any = SimpleNamespace(dataset=Dataset(), splits=splits, profile=profile, **sizes)
     asked = AnalysisRequest(**request)
     plan: Any = SimpleNamespace(request=asked, losses=("trap",), measure=lambda _: None)
     units: Any = SimpleNamespace(names=UNITS)

@@ -57,6 +57,9 @@ class Sketch(nn.Module):
     def forward_gaussians(self, images: Tensor) -> GaussianBatch:
         return activate(self(images))
 
+    def activate(self, raw: Tensor) -> GaussianBatch:
+        return activate(raw)
+
     def units(self) -> dict[str, list[str]]:
         return {name: [f"{name}.weight", f"{name}.bias"] for name in ("first", "last")}
 

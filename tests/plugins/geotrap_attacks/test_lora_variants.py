@@ -193,7 +193,8 @@ def test_a_saved_adapter_gives_the_attacked_model(make_micro: Make, images: Tens
     attack.save(model, tmp_path / "adapter")
     fresh = make_micro()
     assert not torch.allclose(fresh(images), model(images), atol=1e-4)
-    assert torch.allclose(PeftModel.from_pretrained(fresh, str(tmp_path / "adapter")).eval()(images), model(images))
+    loaded = PeftModel.from_pretrained(fresh, str(tmp_path / "adapter")).eval()
+    assert torch.allclose(loaded(images), model(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("start", ["pissa", "olora"])
