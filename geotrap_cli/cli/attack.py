@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from geotrap_cli.attack_choice import AttackChoice
 from geotrap_cli.cli import attack_options as own
-from geotrap_cli.cli.attack_choice import AttackChoice
 from geotrap_cli.cli.examples import epilog
 from geotrap_cli.cli.options import COMPUTING, accepts, refuse_profile_on_resume
 from geotrap_cli.cli.output import make_console, show

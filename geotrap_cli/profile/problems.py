@@ -17,9 +17,10 @@ from geotrap_cli.profile.schema import Profile
 
 @dataclass
 class Problems:
-    """The problems found so far, one line each."""
+    """The problems found so far, one line each; ``root`` is the schema of the whole file."""
 
     layers: Layers
+    root: type[BaseModel] = Profile
     lines: list[str] = field(default_factory=list)
 
     def add(self, dotted: str, text: str) -> None:
@@ -38,7 +39,7 @@ class Problems:
         table, _, name = dotted.rpartition(".")
         siblings = [f"{table}.{key}" if table else key for key in known]
         close = process.extractOne(dotted, siblings, scorer=fuzz.ratio, score_cutoff=70, processor=_last)
-        elsewhere = [key for key in profile_keys() if _last(key) == name]
+        elsewhere = [key for key in profile_keys(self.root) if _last(key) == name]
         if close:
             self.add(dotted, f"unknown key; did you mean '{close[0]}'?")
         elif elsewhere:
@@ -66,11 +67,11 @@ class Problems:
             raise UsageError(f"{source}: {len(self.lines)} problems{listing}")
 
 
-def profile_keys() -> list[str]:
+def profile_keys(root: type[BaseModel] = Profile) -> list[str]:
     """Every dotted key that the schema itself names (plug-ins add theirs)."""
     return [
         f"{table}.{name}"
-        for table, info in Profile.model_fields.items()
+        for table, info in root.model_fields.items()
         if (model := _table_model(info.annotation))
         for name in model.model_fields
     ]

@@ -103,10 +103,10 @@ class Comparison(Judgement):
         return [number_record(number) for number in self.numbers.values()]
 
 
-def judge_selection(selection: Selection, resampling: Resampling) -> Judgement:
-    """Judge the selected attacks by the one metric that verdicts are about."""
+def judge_selection(selection: Selection, resampling: Resampling, scale: Scale | None = None) -> Judgement:
+    """Judge the selected attacks by the one metric that verdicts are about, on ``scale`` or on one of their own."""
     limits = selection.profile.eval
-    scale, judged = judge_attacks(selection.pairs, limits, resampling)
+    scale, judged = judge_attacks(selection.pairs, limits, resampling, scale)
     # Stable, so that attacks without a recovery keep their order behind the others.
     attacks = sorted(judged, key=lambda attack: -nan_last(attack.peak.value))
     return Judgement(selection, scale, attacks, suite_verdict(judged, limits))
@@ -133,7 +133,7 @@ def compare_attacks(selection: Selection, resampling: Resampling) -> Comparison:
         costs={attack.label: _costs(attack, limits.recover_threshold) for attack in attacks},
         audit=audit_report(selection, attacks),
         layers=layer_changes(selection, attacks[0].pair, attacks[0].label),
-        not_tested=list(_not_tested(verdict, selection)),
+        not_tested=list(not_tested(verdict, selection)),
     )
 
 
@@ -161,7 +161,8 @@ def _ordered(metrics: dict[str, float]) -> list[str]:
     return sorted(names, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS))
 
 
-def _not_tested(verdict: Verdict, selection: Selection) -> Iterator[str]:
+def not_tested(verdict: Verdict, selection: Selection) -> Iterator[str]:
+    """Yield what a verdict does not cover, one clause each."""
     from geotrap_cli.plugins import plugin_keys
 
     run = {pair.defended.key for pair in selection.pairs}

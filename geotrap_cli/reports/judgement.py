@@ -64,10 +64,13 @@ class JudgedAttack:
 
 
 def judge_attacks(
-    pairs: Sequence[AttackPair], limits: EvalTable, resampling: Resampling
+    pairs: Sequence[AttackPair], limits: EvalTable, resampling: Resampling, scale: Scale | None = None
 ) -> tuple[Scale, list[JudgedAttack]]:
-    """Judge every attack on one common scale; the ceiling is the best that any of them reaches without a defense."""
-    scale = common_scale(pairs)
+    """Judge every attack on one common scale; the ceiling is the best that any of them reaches without a defense.
+
+    With ``scale``, that is the scale: the one that several defenses share.
+    """
+    scale = scale or common_scale(pairs)
     numbers = [
         attack_statistics(pair, scale, limits, resampling, from_scratch(pairs, pair.defended.seed)) for pair in pairs
     ]

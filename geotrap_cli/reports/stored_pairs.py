@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tomli
@@ -15,7 +15,8 @@ from geotrap_cli.profile.schema import Profile
 from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.pairing import AttackPair, make_pair
 
-_Trial = tuple[str, int, str, int]
+Trial = tuple[str, int, str, int]
+"""Method, budget, settings and seed."""
 
 
 def select_stored(paths: Sequence[Path], weights: str | None = None) -> Selection:
@@ -40,8 +41,8 @@ def select_stored(paths: Sequence[Path], weights: str | None = None) -> Selectio
         weights={UNDEFENDED: newest.undefended, DEFENDED: newest.weights},
         notes=[f"comparing {newest.weights[:12]} of {newest.train_run}, from {', '.join(map(str, paths))}"],
     )
-    for trial, cells in _trials(rows, selection.weights).items():
-        _add(trial, cells, selection)
+    for trial, cells in stored_trials(rows, selection.weights).items():
+        add_trial(trial, cells, selection)
     if not selection.pairs:
         hint = "attack both sets of weights with `geotrap attack`"
         raise UsageError(f"{', '.join(map(str, paths))}: no attack has both of its cells", hint=hint)
@@ -64,10 +65,10 @@ def _newest(rows: Sequence[StoredCell], weights: str | None, paths: Sequence[Pat
     return found[-1]
 
 
-def _trials(rows: Sequence[StoredCell], weights: dict[str, str]) -> dict[_Trial, dict[str, StoredCell]]:
+def stored_trials(rows: Sequence[StoredCell], weights: Mapping[str, str]) -> dict[Trial, dict[str, StoredCell]]:
     """Return by trial and subject what was measured on ``weights``, and the controls beside it."""
     belongs = {**weights, **{name: weights[subject] for subject, name in BENIGN.items()}}
-    trials: dict[_Trial, dict[str, StoredCell]] = {}
+    trials: dict[Trial, dict[str, StoredCell]] = {}
     for row in rows:
         made_for_another = row.cell.subject in (DISTILL, NOISE) and row.defended != weights[DEFENDED]
         same = row.undefended == weights[UNDEFENDED] and belongs.get(row.cell.subject, row.weights) == row.weights
@@ -76,11 +77,12 @@ def _trials(rows: Sequence[StoredCell], weights: dict[str, str]) -> dict[_Trial,
     return trials
 
 
-def _trial(cell: Cell) -> _Trial:
+def _trial(cell: Cell) -> Trial:
     return cell.method, cell.steps, cell.settings, cell.seed
 
 
-def _add(trial: _Trial, found: dict[str, StoredCell], selection: Selection) -> None:
+def add_trial(trial: Trial, found: dict[str, StoredCell], selection: Selection) -> None:
+    """Add the pair of a trial to ``selection``; where it lacks its half, or the two do not fit, say so there."""
     name = f"{trial[0]}, seed {trial[3]}"
     missing = [subject for subject in SUBJECTS if subject not in found]
     if missing:

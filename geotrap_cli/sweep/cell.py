@@ -17,11 +17,11 @@ from geotrap_cli.reports.pairing import AttackPair, Split, read_pair
 from geotrap_cli.reports.quality import best_quality, nan_last, quality
 from geotrap_cli.reports.scale import common_scale
 from geotrap_cli.run_folder import RunFolder, read_json
-from geotrap_cli.runs import list_runs, open_run
 from geotrap_cli.sweep.grid import Combination
 from geotrap_cli.sweep.result import SweepRow
 from geotrap_cli.training.attack import run_attack
 from geotrap_cli.training.defense import run_defense
+from geotrap_cli.training.finish import finish_run
 
 
 def run_combination(
@@ -40,28 +40,11 @@ def run_combination(
     if file.exists():
         return _read_row(file)
     inner = dataclasses.replace(options, runs=folder / "runs", profile=str(profile.path), overrides=(), seed=None)
-    train_run = _finish("train", inner, profile, console)
-    attack_run = _finish("attack", dataclasses.replace(inner, run=train_run.path), profile, console)
+    train_run = finish_run("train", run_defense, inner, profile, console)
+    attack_run = finish_run("attack", run_attack, dataclasses.replace(inner, run=train_run.path), profile, console)
     row = make_row(combination, profile, train_run, attack_run)
     write_json(file, dataclasses.asdict(row))
     return row
-
-
-def _finish(command: str, options: CommonOptions, profile: LoadedProfile, console: Console) -> RunFolder:
-    """Return the combination's finished run of ``command``: an earlier one, one continued, or a new one."""
-    earlier = [
-        run
-        for run in list_runs(options.runs_root)
-        if run.command == command and run.profile_name == profile.name and run.status != "running"
-    ]
-    for run in earlier:
-        if run.status == "finished":
-            return run
-    # A run that ended before its first checkpoint is continued too: it then starts over.
-    resume = None if not earlier else str(earlier[0].path)
-    options = dataclasses.replace(options, resume=resume, run=options.run if resume is None else None)
-    run_command = run_defense if command == "train" else run_attack
-    return open_run(run_command(options, profile, console).run)
 
 
 def make_row(combination: Combination, profile: LoadedProfile, train_run: RunFolder, attack_run: RunFolder) -> SweepRow:

@@ -24,6 +24,7 @@ TIMED_SECONDS, TIMED_FLOPS = 0.04, 5e8
 TIMED_PASSES = 3
 #: Where the first pass takes this long, it is not repeated (seconds).
 PATIENCE_SECONDS = 1.5
+_RATES: dict[tuple[tuple[int, int, int, int], torch.device, str], float] = {}
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,16 @@ def _kernel(module: nn.Module) -> nn.Conv2d | None:
 def measure_rate(cost: ObjectCost, device: torch.device, precision: str) -> float:
     """Return floating-point operations a second that ``device`` does in the network's heaviest layer.
 
-    The layer is run forward and backward on growing inputs until a pass takes long enough to be timed.
+    The layer is run forward and backward on growing inputs until a pass takes long enough to be timed; once for all
+    plans that a process makes.
     """
+    key = (cost.heaviest, device, precision)
+    if key not in _RATES:
+        _RATES[key] = _time_layer(cost, device, precision)
+    return _RATES[key]
+
+
+def _time_layer(cost: ObjectCost, device: torch.device, precision: str) -> float:
     channels, out_channels, groups, side = cost.heaviest
     per_pixel = 3 * 2 * 9 * out_channels * (channels + out_channels)
     block = ResnetBlock(channels, out_channels, groups).to(device)

@@ -63,7 +63,7 @@ def write_page(comparison: Comparison, gates: Sequence[GateResult], path: Path, 
     Raises:
         UsageError: The pictures of a run cannot be read.
     """
-    write_text(path, _template().render(**_context(comparison, gates, path.parent, geometry)))
+    write_text(path, page_template("report.html.j2").render(**_context(comparison, gates, path.parent, geometry)))
 
 
 def _context(
@@ -158,7 +158,8 @@ def _not_run(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 @functools.cache
-def _template() -> Any:
+def page_template(name: str) -> Any:
+    """Return a template of this package; pages share style and macros."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -169,4 +170,4 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.globals |= {"all_cells": ALL_CELLS, "defense": DEFENSE}
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)

@@ -1,4 +1,4 @@
-"""Which attacks and controls a command line asks for, as a profile."""
+"""Which attacks and controls a command line or a grid asks for, as a profile."""
 
 from __future__ import annotations
 
