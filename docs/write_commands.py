@@ -21,6 +21,8 @@ COMMANDS = (
     "analyze-layers",
     "view",
     "export",
+    "sweep",
+    "bench",
     "pretrain",
     "generate",
     "convert",

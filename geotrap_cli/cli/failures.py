@@ -10,6 +10,7 @@ from geotrap_cli.errors import GeotrapError, UsageError
 
 INTERRUPTED = 130
 RESUMABLE = ("train", "attack", "pretrain", "sweep")
+REPEATABLE = ("bench",)
 
 _OS_HINTS = {
     errno.ENOSPC: "free some space, or choose another disk with --runs or GEOTRAP_CACHE",
@@ -45,6 +46,8 @@ def describe(error: BaseException) -> GeotrapError:
 
 def describe_interrupt(error: BaseException, command: str) -> InterruptedRunError:
     """What to say when the user interrupted ``command``: where the state is, and how to go on."""
+    if command in REPEATABLE:
+        return InterruptedRunError("interrupted", hint="the same command goes on where it stopped")
     if command not in RESUMABLE:
         return InterruptedRunError("interrupted")
     path = getattr(error, "run_path", None)

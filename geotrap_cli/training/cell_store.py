@@ -26,7 +26,7 @@ from geotrap_cli.training.workbench import Workbench
 
 RENDERS = "renders"
 # What only shows results, or asks for them, changes none.
-_WITHOUT_EFFECT = frozenset({"cli", "reports", "sweep", "viewer"})
+_WITHOUT_EFFECT = frozenset({"bench", "cli", "reports", "sweep", "viewer"})
 
 
 @dataclass

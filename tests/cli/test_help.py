@@ -11,7 +11,7 @@ import pytest
 from geotrap_cli import __version__
 
 PROTECT = ["train", "attack", "compare", "analyze-layers"]
-COMMANDS = [*PROTECT, "view", "export", "sweep", "pretrain", "attacks", "plugins", "runs"]
+COMMANDS = [*PROTECT, "view", "export", "sweep", "bench", "pretrain", "attacks", "plugins", "runs"]
 PAGES = [[name] for name in COMMANDS] + [["profiles", name] for name in ("list", "show", "copy", "validate")]
 HEAVY = ["torch", "numpy", "pydantic", "numba", "diffusers", "peft", "matplotlib", "scipy", "tomli", "geotrap_traps"]
 

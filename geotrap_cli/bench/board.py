@@ -1,0 +1,234 @@
+"""What a grid found: one row for each defense, the one that holds best under its worst attack first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from geotrap_cli.bench.job import Job
+from geotrap_cli.bench.plan import BenchPlan, Entry
+from geotrap_cli.bench.results import Results
+from geotrap_cli.evaluation.bootstrap import Interval, Resampling, paired_comparison
+from geotrap_cli.evaluation.cells import SUBJECTS
+from geotrap_cli.evaluation.evaluate import HEADLINE
+from geotrap_cli.evaluation.validity import State
+from geotrap_cli.profile.dump import dump_toml
+from geotrap_cli.reports.attack_runs import Selection
+from geotrap_cli.reports.comparison import Judgement, judge_selection, not_tested
+from geotrap_cli.reports.pairing import AttackPair, comparable, metric_values
+from geotrap_cli.reports.quality import nan_last
+from geotrap_cli.reports.scale import Scale, common_scale
+from geotrap_cli.training.finish import runs_named
+
+
+@dataclass(frozen=True)
+class DefenseEffort:
+    """What a defense cost, the mean over those seeds whose runs are on this machine.
+
+    Attributes:
+        seconds: Duration of its optimisation.
+        gradients: Gradient evaluations, in batches.
+    """
+
+    seconds: float
+    gradients: float
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """One defense under one profile.
+
+    Attributes:
+        entry: Labels of profile and defense.
+        method: Key of the defense.
+        asked: Attacks of the grid on it, each key and seed counted.
+        missing: Those of them that are not wholly measured, by attack and seed.
+        judgement: What the measured ones come down to; None where there are none.
+        source: Change of foreground PSNR on source by the defense (dB), of the seed that loses most.
+        effort: Its cost; None where its runs are on other machines.
+        failures: Why jobs failed, one line each.
+        not_tested: What the verdict does not cover.
+    """
+
+    entry: Entry
+    method: str
+    asked: int
+    missing: tuple[str, ...]
+    judgement: Judgement | None
+    source: Interval | None
+    effort: DefenseEffort | None
+    failures: tuple[str, ...] = ()
+    not_tested: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every attack of the grid was measured; else the worst case is only known to be no lower."""
+        return not self.missing
+
+    @property
+    def worst(self) -> Interval | None:
+        """Recovery of the strongest attack that was measured; None where none was, or none is defined."""
+        peak = None if self.judgement is None else self.judgement.worst.peak
+        return None if peak is None or math.isnan(peak.value) else peak
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Every state that applies, in order of precedence: what is incomplete is NOT_RUN before all others."""
+        if self.judgement is None:
+            return (State.NOT_RUN,)
+        own = self.judgement.verdict.states
+        return own if self.complete else tuple(dict.fromkeys((State.NOT_RUN, *own)))
+
+    @property
+    def variants(self) -> int:
+        """Number of trials that were measured: variants of attacks and seeds."""
+        return 0 if self.judgement is None else len(self.judgement.attacks)
+
+    def recovery(self, attack: str) -> Interval | None:
+        """Return the recovery of the strongest trial of one attack; None where none was measured."""
+        found = [] if self.judgement is None else self.judgement.attacks
+        peaks = [one.peak for one in found if one.pair.defended.key == attack]
+        return max(peaks, key=lambda peak: nan_last(peak.value), default=None)
+
+
+@dataclass(frozen=True)
+class Board:
+    """The leaderboard.
+
+    Attributes:
+        name: Short name of the grid.
+        rows: The defenses: first valid and complete ones by recovery, the lowest before, then those that are not valid,
+            then incomplete ones, then those of which nothing was measured.
+        attacks: Keys of the attacks, in the order of the grid.
+        seeds: The seeds.
+        notes: What was left out, one line each.
+        scales: Floor and ceiling by the label of the profile.
+    """
+
+    name: str
+    rows: list[BoardRow]
+    attacks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    notes: tuple[str, ...]
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+
+    @property
+    def incomplete(self) -> list[BoardRow]:
+        """Rows of which something is missing."""
+        return [row for row in self.rows if not row.complete]
+
+
+def make_board(plan: BenchPlan, results: Results, root: Path, failed: Mapping[str, str] | None = None) -> Board:
+    """Judge every defense of the grid on one scale for each profile.
+
+    Args:
+        plan: The grid.
+        results: What is measured.
+        root: The folder of the grid's runs.
+        failed: Why jobs failed, by name.
+    """
+    selections = {entry: _selection(plan, entry, results) for entry in plan.profiles}
+    scales = _scales(selections)
+    for entry, selection in selections.items():
+        _drop_strangers(selection, scales.get(entry[0]))
+    rows = [_row(plan, entry, found, results, scales, root, failed or {}) for entry, found in selections.items()]
+    attacks = dict.fromkeys(job.attack for job in plan.jobs if job.attack is not None)
+    notes = [*plan.left_out, *(note for found in selections.values() for note in _warnings(found))]
+    grid = plan.grid
+    return Board(grid.name, ranked(rows), tuple(attacks), grid.grid.seeds, tuple(dict.fromkeys(notes)), scales)
+
+
+def ranked(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """Return the rows in the order of the board."""
+
+    def key(row: BoardRow) -> tuple[bool, bool, bool, float]:
+        worst = row.worst
+        share = math.inf if worst is None else worst.value
+        return worst is None, not row.complete, row.states[0] is not State.VALID, share
+
+    return sorted(rows, key=key)
+
+
+def _selection(plan: BenchPlan, entry: Entry, results: Results) -> Selection:
+    """Return every measured pair of an entry, over attacks and seeds."""
+    loaded, name = plan.profiles[entry], " x ".join(entry)
+    runs = str(plan.grid.path)
+    selection = Selection(loaded.profile, name, dump_toml(loaded.profile), None, [], runs, {}, [])
+    for job in plan.attacks(entry):
+        results.add_pairs(job, selection)
+    return selection
+
+
+def _warnings(selection: Selection) -> Iterator[str]:
+    """Return what was passed over; what was taken is in the rows."""
+    yield from (f"{selection.profile_name}: {note}" for note in selection.notes if note.startswith("leaving out"))
+
+
+def _scales(selections: Mapping[Entry, Selection]) -> dict[str, Scale]:
+    """Return floor and ceiling of each profile, over all of its defenses: one that few attacks met has no other."""
+    pairs: dict[str, list[AttackPair]] = {}
+    for entry, selection in selections.items():
+        known = pairs.setdefault(entry[0], [])
+        known += [pair for pair in selection.pairs if not known or comparable(known[0], pair)]
+    return {label: common_scale(found) for label, found in pairs.items() if found}
+
+
+def _drop_strangers(selection: Selection, scale: Scale | None) -> None:
+    """Take out what was measured on other objects or views than the rest of the profile: it has no common scale."""
+    strangers = [pair for pair in selection.pairs if scale is not None and not comparable(scale.pair, pair)]
+    for pair in strangers:
+        selection.pairs.remove(pair)
+        selection.notes.append(f"leaving out {pair.method} of {pair.run}: it measured other objects or views")
+
+
+def _row(
+    plan: BenchPlan,
+    entry: Entry,
+    selection: Selection,
+    results: Results,
+    scales: Mapping[str, Scale],
+    root: Path,
+    failed: Mapping[str, str],
+) -> BoardRow:
+    jobs, trainings = plan.attacks(entry), plan.trainings(entry)
+    names = [job.name for job in (*trainings, *jobs) if job.name in failed]
+    profile = selection.profile
+    resampling = Resampling(profile.data.seed, profile.eval.bootstrap)
+    judged = judge_selection(selection, resampling, scales[entry[0]]) if selection.pairs else None
+    return BoardRow(
+        entry=entry,
+        method=profile.defense.method,
+        asked=len(jobs),
+        missing=tuple(f"{job.attack}, seed {job.seed}" for job in jobs if not results.is_done(job)),
+        judgement=judged,
+        source=_source(selection.pairs, resampling),
+        effort=_effort(trainings, root),
+        failures=tuple(f"{name}: {failed[name]}" for name in names),
+        not_tested=() if judged is None else tuple(not_tested(judged.verdict, selection)),
+    )
+
+
+def _source(pairs: Sequence[AttackPair], resampling: Resampling) -> Interval | None:
+    """Return the change on source before any attack, of the weights that lose most; None where it was not measured."""
+    changes = []
+    for pair in {pair.defended.seed: pair for pair in pairs}.values():
+        before, after = (pair.scores(subject, "source", 0) for subject in SUBJECTS)
+        if before is not None and after is not None:
+            first, second = (metric_values(scores, HEADLINE) for scores in (before, after))
+            groups = [score.group for score in before]
+            changes.append(paired_comparison(first, second, groups, **resampling.options).difference)
+    # Not a number is worse than any loss.
+    return min(changes, key=lambda change: nan_last(change.value), default=None)
+
+
+def _effort(trainings: Sequence[Job], root: Path) -> DefenseEffort | None:
+    found = []
+    for job in trainings:
+        finished = [run for run in runs_named(root, "train", job.defended) if run.status == "finished"]
+        found += [run.summary() for run in finished[:1]]
+    if not found:
+        return None
+    seconds, gradients = ([float(one[name]) for one in found] for name in ("seconds", "gradient_evaluations"))
+    return DefenseEffort(sum(seconds) / len(seconds), sum(gradients) / len(gradients))

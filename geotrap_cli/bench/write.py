@@ -1,0 +1,84 @@
+"""The files of a leaderboard: a page, Markdown, CSV and JSON, beside the store that they are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from geotrap_cli import __version__
+from geotrap_cli.atomic import write_json, write_text
+from geotrap_cli.bench.board import Board
+from geotrap_cli.bench.board_tables import (
+    attack_table,
+    board_records,
+    leaderboard,
+    markdown,
+    not_tested_lines,
+    worst_text,
+)
+from geotrap_cli.reports.page.write import page_template
+from geotrap_cli.reports.tables import to_csv
+from geotrap_cli.reports.wording import plural
+
+FILES = {
+    "page": "leaderboard.html",
+    "Markdown": "leaderboard.md",
+    "table": "leaderboard.csv",
+    "all": "leaderboard.json",
+}
+
+
+def summary(board: Board) -> str:
+    """Return what the board comes down to, in a sentence or two."""
+    valid = [row for row in board.rows if row.complete and str(row.states[0]) == "VALID"]
+    missing = len(board.incomplete)
+    rest = f" {plural(missing, 'defense')} of {len(board.rows)} not wholly measured." if missing else ""
+    if not valid:
+        return f"No defense has a complete and valid result.{rest}"
+    best = valid[0]
+    by = best.judgement.worst.label if best.judgement is not None else ""
+    return f"{best.entry[1]} holds best: its worst attack, {by}, recovers {worst_text(best)}.{rest}"
+
+
+def board_document(board: Board) -> dict[str, Any]:
+    """Return the board as JSON values."""
+    return {
+        "grid": board.name,
+        "summary": summary(board),
+        "attacks": list(board.attacks),
+        "seeds": list(board.seeds),
+        "rows": [
+            {**record, "missing": list(row.missing), "failures": list(row.failures)}
+            for record, row in zip(board_records(board), board.rows, strict=True)
+        ],
+        "not_tested": not_tested_lines(board),
+    }
+
+
+def write_board(board: Board, folder: Path) -> dict[str, Path]:
+    """Write all files, atomically, and return what is where."""
+    paths = {what: folder / name for what, name in FILES.items()}
+    write_json(paths["all"], board_document(board))
+    write_text(paths["table"], to_csv(board_records(board)))
+    write_text(paths["Markdown"], _markdown(board))
+    write_text(paths["page"], _page(board))
+    return paths
+
+
+def _markdown(board: Board) -> str:
+    lines = "".join(f"- {line}\n" for line in not_tested_lines(board))
+    tables = f"{markdown(leaderboard(board))}\n{markdown(attack_table(board))}"
+    return f"# {board.name}\n\n{summary(board)}\n\n{tables}\n**What was not tested**\n\n{lines}"
+
+
+def _page(board: Board) -> str:
+    return str(
+        page_template("bench.html.j2").render(
+            version=__version__,
+            board=board,
+            summary=summary(board),
+            leaderboard=leaderboard(board),
+            attacks=attack_table(board),
+            not_tested=not_tested_lines(board),
+        )
+    )
