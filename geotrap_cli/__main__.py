@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from geotrap_cli.cli.argv import normalise
+from geotrap_cli.launched import refuse_several
 
 COMPLETION_VARIABLE = "_GEOTRAP_COMPLETE"
 
@@ -78,6 +79,8 @@ def _invoke(arguments: list[str]) -> int:
     while words and COMPLETION_VARIABLE not in os.environ and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
     path = arguments[: len(arguments) - len(words)]
+    if path:
+        refuse_several(" ".join(path))
     code = command.main(words, prog_name=" ".join(["geotrap", *path]), standalone_mode=False)
     return code if isinstance(code, int) else 0
 

@@ -176,6 +176,13 @@ class Attack:
         del setting
         return None
 
+    def indivisible(self) -> str | None:
+        """Return why several processes cannot share a batch of this attack; None where they can, as unless overridden.
+
+        They can where each of its loss terms is a mean over the objects of a batch.
+        """
+        return None
+
     def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
         """Return which of the attacker's target objects ``ids`` the attack uses; all, unless overridden."""
         del seed

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from geotrap_cli.data.batch import ViewBatch
+    from geotrap_cli.profile.schema import Profile
     from geotrap_cli.training.defense_context import DefenseContext
     from geotrap_cli.training.loop import Metrics
 
@@ -104,6 +105,15 @@ class Defense:
     def gradients(self) -> float:
         """Gradients of a batch that a step takes, the mean over steps: what ``--dry-run`` reckons with."""
         return 2.0
+
+    def indivisible(self, profile: Profile) -> str | None:
+        """Return why several processes cannot share a batch of this defense; None where they can.
+
+        They can where its loss is a mean over the objects of a batch and goes through ``context.gaussians``. Unless
+        overridden, only a defense without steps says so.
+        """
+        del profile
+        return f"the defense '{self.key}' looks at a batch as a whole" if self.trains else None
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the tensors beside the weights that steps change, by name; checkpoints keep them. None by default."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,12 +13,30 @@ from geotrap_cli.data.base import ObjectDataset
 from geotrap_cli.data.batch import ViewBatch, ViewDraw, assemble
 from geotrap_cli.errors import UsageError
 
-__all__ = ["ViewBatch", "ViewSampler", "evaluation_batches"]
+__all__ = ["Part", "ViewBatch", "ViewSampler", "evaluation_batches"]
+
+Item = TypeVar("Item")
 
 # Keeps the stream that shuffles objects apart from the streams that draw views.
 _SHUFFLE = 1
 RING = 4
 """Views of a ring."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of ``count`` equal, consecutive parts of a batch, which several processes share."""
+
+    index: int
+    count: int
+
+    def of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return this part of ``items``, whose number is a multiple of ``count``."""
+        size = len(items) // self.count
+        return items[self.index * size : (self.index + 1) * size]
+
+
+WHOLE = Part(0, 1)
 
 
 class ViewSampler:
@@ -59,12 +79,15 @@ class ViewSampler:
         self.surface_size = (surface_size or input_size) if surface else None
         self._counts = view_counts(dataset, self.ids, supervised_views)
 
-    def batch(self, step: int, batch_size: int) -> ViewBatch:
-        """Return the batch of ``step``, counted from 0."""
+    def batch(self, step: int, batch_size: int, part: Part = WHOLE) -> ViewBatch:
+        """Return the batch of ``step``, counted from 0, or a part of it.
+
+        Every part is drawn as the whole is, so that together the parts are the batch; only a part's own views are read.
+        """
         rng = np.random.default_rng([self.seed, step])
         positions = range(step * batch_size, (step + 1) * batch_size)
         draws = [self._draw(self._object_at(position), rng) for position in positions]
-        return assemble(self.dataset, draws, self.input_size, self.output_size, self.surface_size)
+        return assemble(self.dataset, part.of(draws), self.input_size, self.output_size, self.surface_size)
 
     def drawn(self, steps: int, batch_size: int) -> list[str]:
         """Return the objects that the first ``steps`` batches hold, each once."""

@@ -20,6 +20,7 @@ from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.evaluate import ObjectScore
 from geotrap_cli.evaluation.geometry import GeometryState
 from geotrap_cli.evaluation.validity import AttackHealth
+from geotrap_cli.usage import Usage
 
 UNDEFENDED, DEFENDED = "undefended", "defended"
 SUBJECTS = (UNDEFENDED, DEFENDED)
@@ -72,6 +73,7 @@ class Cell:
         family: Key of the attack, where ``method`` is one variant of several; empty stands for the method itself.
         settings: Digest of everything but weights and seed that the scores depend on; empty in old runs.
         batch_size: Objects in a step; None in old runs.
+        usage: What it took, evaluations included; None in old runs.
     """
 
     method: str
@@ -87,6 +89,7 @@ class Cell:
     family: str = ""
     settings: str = ""
     batch_size: int | None = None
+    usage: Usage | None = None
 
     @property
     def key(self) -> str:

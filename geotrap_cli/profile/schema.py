@@ -19,6 +19,7 @@ from geotrap_cli.profile.defense_tables import (
     RetainTable,
     TrapTable,
 )
+from geotrap_cli.profile.device_table import DeviceTable
 from geotrap_cli.profile.model_tables import DataTable, ModelTable
 from geotrap_cli.profile.robust_tables import HeadAttackTable, RobustTable, UnrolledTable
 from geotrap_cli.profile.training_tables import PretrainTable, TrainTable
@@ -29,6 +30,7 @@ __all__ = [
     "AttackTable",
     "DataTable",
     "DefenseTable",
+    "DeviceTable",
     "DynamicTable",
     "EvalTable",
     "HeadAttackTable",
@@ -64,6 +66,7 @@ class Profile(Table):
     robust: RobustTable = Field(default=RobustTable(), description="Mechanisms against adaptive attackers.")
     loss: LossTable = Field(default=LossTable(), description="The rendering loss.")
     attack: AttackTable = Field(default=AttackTable(), description="The attacks and their budget.")
+    device: DeviceTable = Field(default=DeviceTable(), description="How the arithmetic is carried out.")
     eval: EvalTable = Field(default=EvalTable(), description="What is measured and when it counts.")
 
     def tables(self) -> dict[str, Any]:

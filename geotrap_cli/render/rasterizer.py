@@ -9,6 +9,7 @@ from geotrap_cli.cameras import Cameras
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.render.base import FAR, NEAR, Rasterizer, Rendered, Splats, check
+from geotrap_cli.usage import count_pixels
 
 
 def rasterize(
@@ -56,6 +57,7 @@ def rasterize(
     with torch.autocast(means.device.type, enabled=False):
         splats = Splats(*(tensor.to(means.device, real) for tensor in tensors))
         check(splats, width, height, near, far)
+        count_pixels(splats.viewmats.shape[0] * splats.viewmats.shape[1] * width * height)
         return backend(splats, width, height, near, far)
 
 

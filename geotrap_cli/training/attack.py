@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.reports.tables import records_table
-from geotrap_cli.runs import RunFolder, create_or_resume, latest_run, open_run
+from geotrap_cli.runs import RunFolder, latest_run, open_run
 from geotrap_cli.training.attack_context import check_attack_data
 from geotrap_cli.training.attack_grid import AttackGrid, Site
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
@@ -29,9 +29,11 @@ from geotrap_cli.training.controls import run_controls
 from geotrap_cli.training.cross_data import open_attack_workbench
 from geotrap_cli.training.defense import MODEL
 from geotrap_cli.training.inputs import record_inputs
-from geotrap_cli.training.precision import pick_device
+from geotrap_cli.training.processes import Processes, join_processes
+from geotrap_cli.training.shared_run import create_or_resume_shared
 from geotrap_cli.training.tuning import refuse_untunable, tune_attacks
 from geotrap_cli.training.workbench import Workbench, prepare_views
+from geotrap_cli.usage import total_usage
 
 _ENDS = {"undefended": "began", "defended": "ended"}
 
@@ -65,7 +67,14 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console, 
     Raises:
         UsageError: There is no train run to attack, or the profile or data are wrong.
     """
-    profile, device = loaded.profile, pick_device(options.device)
+    with join_processes(options.device) as processes:
+        return _run(processes, options, loaded, console, reuse)
+
+
+def _run(
+    processes: Processes, options: CommonOptions, loaded: LoadedProfile, console: Console, reuse: bool
+) -> AttackResult:
+    profile, device = loaded.profile, processes.device
     plan_attacks(profile)  # what is wrong with a plug-in shows before anything is loaded
     train_run = _train_run(options)
     if not options.quiet:
@@ -74,16 +83,19 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console, 
     hashes = {subject: subjects.digest(subject) for subject in SUBJECTS}
     _check_pair(hashes, train_run)
     undefended = subjects.open(UNDEFENDED)
-    bench = open_attack_workbench(profile, device, undefended)
+    bench = open_attack_workbench(profile, device, undefended, processes)
     _check_unseen(bench, train_run)
     planned = plan_attacks(profile, len(bench.splits.attack_target))
     for one in planned:
         check_attack_data(bench, one.attack)
     refuse_untunable(planned, profile.attack.tune)
-    with create_or_resume("attack", options, loaded) as run:
+    check_attacks_divisible(processes, profile, planned)
+    with create_or_resume_shared(processes, "attack", options, loaded) as run:
         run.record(train_run=str(train_run.path.resolve()))
         record_inputs(run, bench, undefended)
-        subjects.distilled = functools.cache(lambda: distilled_weights(run, train_run, device, console, options.quiet))
+        subjects.distilled = functools.cache(
+            lambda: distilled_weights(run, train_run, processes, console, options.quiet)
+        )
         prepare_views(bench, _needed(bench, planned), console, options.quiet)
         store = CellStore(run, bench, subjects.digest, str(train_run.path.resolve()), _scorer(profile, device), reuse)
         grid = AttackGrid(store, subjects, Site(bench, subjects), console, options.quiet)
@@ -95,9 +107,31 @@ def run_attack(options: CommonOptions, loaded: LoadedProfile, console: Console, 
                 "methods": list(methods),
                 "families": methods,
                 "weights": hashes,
+                "cost": _cost(cell for cell in cells if f"{cell.method}-{cell.subject}" not in store.reused),
             }
         )
     return AttackResult(run.path, train_run.path, cells)
+
+
+def _cost(measured: Iterable[Cell]) -> dict[str, Any] | None:
+    """Return what the cells that this run measured took together; None where it took all from other runs."""
+    total = total_usage(cell.usage for cell in measured if cell.usage is not None)
+    return None if total is None else total.payload()
+
+
+def check_attacks_divisible(processes: Processes, profile: Profile, planned: Sequence[PlannedAttack]) -> None:
+    """Check that the processes can share every batch of every attack.
+
+    Raises:
+        UsageError: There are several, and a loss or a batch cannot be divided.
+    """
+    if processes.count == 1:
+        return
+    for one in planned:
+        if (reason := one.attack.indivisible()) is not None:
+            what = f"{one.method}: {reason}, so {processes.count} processes cannot share it"
+            raise UsageError(what, "Start it without a launcher, or leave the attack out")
+    processes.check_batch("attack.batch_size", profile.attack.batch_size)
 
 
 def _run_all(grid: AttackGrid, planned: Sequence[PlannedAttack]) -> list[Cell]:

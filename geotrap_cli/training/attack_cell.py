@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.health import HealthRecorder
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.workbench import Workbench
+from geotrap_cli.usage import UsageMeter
 
 SHOWN = ("total", "rgb", "alpha", "perceptual")
 
@@ -71,7 +71,7 @@ class CellRunner:
     def __post_init__(self) -> None:
         self.attack = copy.deepcopy(self.attack)
         self.plan = PhasePlan(self.attack.phases(self.bench.profile.attack.steps))
-        self._began = time.perf_counter()
+        self._usage = UsageMeter(self.bench.device, self.bench.processes.count)
         if not self.attack.resumable:
             self.checkpoint = None
 
@@ -86,9 +86,14 @@ class CellRunner:
 
     def run(self, console: Console, quiet: bool) -> Cell:
         """Run the attack and return what was measured; a diverged attack ends early and says so in its health."""
-        seed = self.bench.profile.attack.seed
-        self._began = time.perf_counter()
         earlier = self._read_checkpoint()
+        before = (0.0, 0) if earlier is None else (earlier.seconds, earlier.pixels)
+        self._usage = UsageMeter(self.bench.device, self.bench.processes.count, *before)
+        with self._usage.watching():
+            return self._attack(earlier, console, quiet)
+
+    def _attack(self, earlier: CellProgress | None, console: Console, quiet: bool) -> Cell:
+        seed = self.bench.profile.attack.seed
         if earlier is None:
             # The released weights as they are, before the attack lays a hand on them.
             self._measure(0)
@@ -103,6 +108,7 @@ class CellRunner:
         objective = AttackObjective(self.bench, self.model, self.attack, self.plan, data, loss, self.health)
         diverged = not self._optimise(objective, trained, console, quiet)
         health, (first, last) = self.health.report(), self.health.edges()
+        usage = self._usage.so_far(self.health.steps * self.bench.profile.attack.batch_size)
         return Cell(
             method=self.method,
             subject=self.subject,
@@ -110,11 +116,12 @@ class CellRunner:
             seed=seed,
             evaluations=self.evaluations,
             health=replace(health, nonfinite=1) if diverged else health,
-            seconds=time.perf_counter() - self._began,
+            seconds=usage.seconds,
             trainable_parameters=sum(parameter.numel() for parameter in trained.values()),
             first_loss=first,
             last_loss=last,
             family=self.family,
+            usage=usage,
         )
 
     def _optimise(
@@ -131,7 +138,8 @@ class CellRunner:
                 hooks = self._hooks(parameters, progress)
                 settings = LoopSettings(steps, attack.config.clip_norm, every, (grid | picture_steps(steps)) - {steps})
                 checkpointer = self._checkpointer(trained, optimizer)
-                optimise(objective, parameters, optimizer, attack.schedule(steps), settings, hooks, checkpointer)
+                schedule, processes = attack.schedule(steps), self.bench.processes
+                optimise(objective, parameters, optimizer, schedule, settings, hooks, checkpointer, processes)
             attack.finish(self.model)
             self._measure_rest(grid)
         except NonFiniteError as error:
@@ -144,23 +152,24 @@ class CellRunner:
     ) -> Checkpointer | None:
         if self.checkpoint is None:
             return None
-        return Checkpointer(self.checkpoint.folder, trained, optimizer, write_more=self._write_checkpoint)
+        folder, processes = self.checkpoint.folder, self.bench.processes
+        return Checkpointer(folder, trained, optimizer, write_more=self._write_checkpoint, processes=processes)
 
     def _write_checkpoint(self, folder: Path) -> None:
         assert self.checkpoint is not None
-        seconds = time.perf_counter() - self._began
         shown = (self.pictures, self.truth, self.gaussians.tensors)
-        progress = CellProgress(self.evaluations, self.health.state(), seconds, *shown)
-        self.checkpoint.write(folder, replace(progress, memory=self.attack.memory()))
+        progress = CellProgress(self.evaluations, self.health.state(), self._usage.seconds, *shown)
+        progress = replace(progress, pixels=self._usage.pixels, memory=self.attack.memory())
+        self.checkpoint.write(folder, progress)
 
     def _read_checkpoint(self) -> CellProgress | None:
         """Take up what the cell had measured, where it was killed midway."""
-        found = None if self.checkpoint is None else self.checkpoint.read()
+        with self.bench.processes.main_first():
+            found = None if self.checkpoint is None else self.checkpoint.read()
         if found is not None:
             self.evaluations, self.pictures, self.truth = found.evaluations, found.pictures, found.truth
             self.gaussians = KeptGaussians(found.gaussians)
             self.health.restore(found.health)
-            self._began -= found.seconds
         return found
 
     def _recall(self, earlier: CellProgress) -> None:

@@ -89,17 +89,28 @@ class AttackGrid:
         """
         if planned.steps is not None and planned.steps != self.site.bench.profile.attack.steps:
             return self.with_steps(planned.steps).cell(planned, subject, site, part)
-        folder = self.folder / (part or CELLS)
-        if has_cell(folder, planned.method, subject):
+        folder, processes = self.folder / (part or CELLS), self.site.bench.processes
+        if processes.count > 1:
+            # Distilled weights are trained when they are first asked for: by all processes, not by the one that looks.
+            self.subjects.digest(subject)
+        # One process looks, as a cell that another run adds in between would send the others elsewhere.
+        if processes.decided(processes.main and self._is_there(planned, subject, folder)):
             return read_cell(folder / f"{planned.method}-{subject}.json")
-        cell = self.store.take(planned, subject)
-        if cell is None:
-            cell = self._measure(planned, subject, site or self.site, folder)
-        else:
-            self.say(f"{planned.method} on {subject} weights: taken from {self.store.reused[_name(planned, subject)]}")
-        # Written last: a cell that exists is complete.
-        write_cell(folder, cell)
+        cell = self._measure(planned, subject, site or self.site, folder)
+        if processes.main:
+            # Written last: a cell that exists is complete.
+            write_cell(folder, cell)
         return cell
+
+    def _is_there(self, planned: PlannedAttack, subject: str, folder: Path) -> bool:
+        """Whether a cell is in ``folder``, where one of the store is put if it has it."""
+        if has_cell(folder, planned.method, subject):
+            return True
+        cell = self.store.take(planned, subject)
+        if cell is not None:
+            self.say(f"{planned.method} on {subject} weights: taken from {self.store.reused[_name(planned, subject)]}")
+            write_cell(folder, cell)
+        return cell is not None
 
     def with_bench(self, bench: Workbench) -> AttackGrid:
         """Return the grid of the same run over other objects or settings, which its cells are told apart by."""
@@ -118,8 +129,9 @@ class AttackGrid:
         bench = with_attack(site.bench, steps=self.site.bench.profile.attack.steps)
         every = bench.profile.attack.checkpoint_every
         checkpoint = CellCheckpoint(place, store.key(planned, subject), every)
-        if store.reuse:
-            checkpoint.adopt(self.folder.parent)
+        with bench.processes.main_first():
+            if store.reuse and bench.processes.main:
+                checkpoint.adopt(self.folder.parent)
         runner = CellRunner(
             bench,
             planned.method,
@@ -133,6 +145,8 @@ class AttackGrid:
             checkpoint,
         )
         cell = runner.run(self.console, self.quiet)
+        if not bench.processes.main:
+            return cell
         if folder.name == CELLS:
             runner.save(self.folder)
         cell = store.keep(planned, cell)

@@ -72,14 +72,16 @@ class AttackObjective:
     ) -> None:
         self.bench, self.model, self.attack, self.plan = bench, model, attack, plan
         self.data, self.loss, self.health = data, loss, health
+        self.network = bench.processes.replicate(model)
 
     def __call__(self, step: int) -> dict[str, torch.Tensor]:
         """Return the terms and their ``total``."""
         profile, device, phase = self.bench.profile, self.bench.device, self.plan.at(step)
-        batch = self.data.sampler(phase.data).batch(step, profile.attack.batch_size).to(device)
+        sampler, part = self.data.sampler(phase.data), self.bench.processes.part
+        batch = sampler.batch(step, profile.attack.batch_size, part).to(device)
         with autocast(profile.train.precision, device):
-            raw = self.model(batch.images)
+            raw = self.network(batch.images)
         # Of the true activations, whatever the attack's own loss looks at.
         gaussians = self.model.activate(raw)
-        self.health.see_gaussians(gaussians.detach())
+        self.health.see_gaussians(gaussians.detach(), self.bench.processes.mean_of)
         return with_total(self.attack.loss_terms(self.attack.gaussians(gaussians), batch, phase, self.loss))

@@ -35,6 +35,7 @@ class CellProgress:
         evaluations: Its measurements.
         health: The lists of its health record.
         seconds: How long it has taken.
+        pixels: How many pixels it has rendered.
         pictures: Its pictures.
         truth: The pictures of the objects.
         gaussians: The Gaussians it keeps.
@@ -50,6 +51,7 @@ class CellProgress:
     gaussians: dict[str, torch.Tensor] = field(default_factory=dict)
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
     random_state: torch.Tensor | None = None
+    pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class CellCheckpoint:
             evaluations=TypeAdapter(list[CellEvaluation]).validate_python(record["evaluations"]),
             health=record["health"],
             seconds=record["seconds"],
+            pixels=record["pixels"],
             pictures=read_tensors(self.folder / PICTURES),
             truth=read_tensors(self.folder / TRUTH),
             gaussians=read_tensors(self.folder / GAUSSIANS),
@@ -90,7 +93,8 @@ class CellCheckpoint:
     def write(self, folder: Path, progress: CellProgress) -> None:
         """Write ``progress`` into ``folder``, which is about to become the checkpoint."""
         evaluations: list[Any] = [strict_json(dataclasses.asdict(one)) for one in progress.evaluations]
-        record = {"key": self.key, "evaluations": evaluations, "health": progress.health, "seconds": progress.seconds}
+        record: dict[str, Any] = {"key": self.key, "evaluations": evaluations, "health": progress.health}
+        record |= {"seconds": progress.seconds, "pixels": progress.pixels}
         (folder / CELL).write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
         write_tensors(folder / MEMORY, {**progress.memory, _RANDOM: torch.get_rng_state()})
         write_tensors(folder / PICTURES, progress.pictures)

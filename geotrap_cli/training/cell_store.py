@@ -140,6 +140,7 @@ class CellStore:
                 "scorer": None if self.scorer is None else self.scorer.name,
                 "loss": profile.loss.model_dump(mode="json", exclude={"lpips_trunk"}),
                 "precision": profile.train.precision,
+                "device": profile.device.model_dump(mode="json", exclude={"read_ahead"}),
                 "fuse_head": profile.model.fuse_head,
             },
         }

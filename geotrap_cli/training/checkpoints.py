@@ -13,6 +13,7 @@ from geotrap_cli.atomic import atomic_path, recover
 from geotrap_cli.errors import NonFiniteError, UsageError
 from geotrap_cli.tensor_files import read_tensors, write_tensors
 from geotrap_cli.training.optimizer_state import load_optimizer, save_optimizer
+from geotrap_cli.training.processes import ALONE, Processes
 
 PARAMETERS = "parameters.safetensors"
 STATE = "state.json"
@@ -28,6 +29,7 @@ class Checkpointer:
         optimizer: Its state travels along.
         write_model: Writes the model itself into the checkpoint folder, in the form in which it is released.
         write_more: Writes further files into the checkpoint folder.
+        processes: Those that share the optimisation; the first one writes, all read.
     """
 
     folder: Path
@@ -35,6 +37,7 @@ class Checkpointer:
     optimizer: torch.optim.Optimizer
     write_model: Callable[[Path], None] | None = None
     write_more: Callable[[Path], None] | None = None
+    processes: Processes = ALONE
 
     def save(self, step: int) -> None:
         """Replace the checkpoint by the present state after ``step`` finished steps.
@@ -50,6 +53,11 @@ class Checkpointer:
                 raise NonFiniteError(
                     f"weight {name} is not finite after step {step}", "Lower the learning rate in a new run"
                 )
+        if self.processes.main:
+            self._write(step)
+        self.processes.wait()
+
+    def _write(self, step: int) -> None:
         with atomic_path(self.folder) as temporary:
             temporary.mkdir(parents=True)
             if self.write_model is not None:
@@ -73,7 +81,8 @@ class Checkpointer:
         Raises:
             UsageError: The checkpoint is damaged, or belongs to another model or another choice of layers.
         """
-        recover(self.folder)
+        with self.processes.main_first():
+            recover(self.folder)
         if not (self.folder / STATE).is_file():
             return 0
         saved = read_tensors(self.folder / PARAMETERS)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from geotrap_cli.attacks import Attack
@@ -25,15 +24,16 @@ from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
+from geotrap_cli.training.processes import Processes
 from geotrap_cli.training.schedules import make_schedule
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
 
 DISTILLED, FACTS = Path("controls") / "distill", "distilled"
-_TABLES = {"model", "data", "train", "retain", "layers", "loss"}
+_TABLES = {"model", "data", "train", "retain", "layers", "loss", "device"}
 
 
 def distilled_weights(
-    run: RunFolder, train_run: RunFolder, device: torch.device, console: Console, quiet: bool
+    run: RunFolder, train_run: RunFolder, processes: Processes, console: Console, quiet: bool
 ) -> Path:
     """Return a folder with what the defense of ``train_run`` makes of the undefended weights without its traps.
 
@@ -42,19 +42,23 @@ def distilled_weights(
     Args:
         run: The attack run.
         train_run: The run of the defense, whose profile, steps and undefended weights count.
-        device: Where to train.
+        processes: Those that train it together.
         console: Where progress is shown.
         quiet: Whether it is not.
     """
-    profile = load_profile(train_run.profile_path, env={}).profile
+    profile, device = load_profile(train_run.profile_path, env={}).profile, processes.device
+    processes.check_batch("train.batch_size", profile.train.batch_size)
     model, teacher = open_model(profile, device), open_model(profile, device)
-    bench = open_workbench(profile, device, model)
+    bench = open_workbench(profile, device, model, processes)
     trained = select_parameters(model, *layer_choice(model, profile))
     key = content_key({**_inputs(bench, weights_hash(model)), "trained": list(trained)})
-    for folder in _candidates(run, key):
-        return folder
+    found = processes.told(str(next(_candidates(run, key), "")) if processes.main else "")
+    if found:
+        return Path(found)
     _distill(DefenseContext(bench, model, teacher, trained, None), run, console, quiet)
-    save_generator(model, run.path / DISTILLED)
+    with processes.main_first():
+        if processes.main:
+            save_generator(model, run.path / DISTILLED)
     run.record(**{FACTS: {"key": key}})
     return run.path / DISTILLED
 
@@ -67,7 +71,8 @@ def _distill(context: DefenseContext, run: RunFolder, console: Console, quiet: b
     objective, train = defense.objective(context), bench.profile.train
     prepare_views(bench, objective.drawn(train.steps), console, quiet)
     optimizer = make_optimizer(bench.profile, model, trained)
-    checkpointer = Checkpointer(run.path / "checkpoints" / DISTILLED.name, trained, optimizer)
+    folder, processes = run.path / "checkpoints" / DISTILLED.name, bench.processes
+    checkpointer = Checkpointer(folder, trained, optimizer, processes=processes)
     settings = LoopSettings(train.steps, train.clip_norm, train.checkpoint_every)
     schedule = make_schedule(train.schedule, train.steps, train.warmup_steps)
     model.train()
@@ -79,7 +84,7 @@ def _distill(context: DefenseContext, run: RunFolder, console: Console, quiet: b
                 run.log({"cell": DISTILLED.name, "step": step, **metrics})
 
         hooks = LoopHooks(on_step=on_step)
-        optimise(objective, list(trained.values()), optimizer, schedule, settings, hooks, checkpointer)
+        optimise(objective, list(trained.values()), optimizer, schedule, settings, hooks, checkpointer, processes)
     model.eval()
 
 

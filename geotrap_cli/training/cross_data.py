@@ -10,12 +10,15 @@ from geotrap_cli.data.joined import PREFIX, JoinedDataset
 from geotrap_cli.data.splits import split_attack_objects
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.profile.schema import Profile
+from geotrap_cli.training.processes import ALONE, Processes
 from geotrap_cli.training.workbench import Workbench, open_table, open_workbench
 
 REPLACED = ("attack_target", "eval_target")
 
 
-def open_attack_workbench(profile: Profile, device: torch.device, model: GaussianGenerator) -> Workbench:
+def open_attack_workbench(
+    profile: Profile, device: torch.device, model: GaussianGenerator, processes: Processes = ALONE
+) -> Workbench:
     """Open what an attack works on: the defender's data or, with ``[attack.data]``, target objects of another data set.
 
     Then both data sets are one, the sets ``attack_target`` and ``eval_target`` are of the attacker's, and all others of
@@ -24,7 +27,7 @@ def open_attack_workbench(profile: Profile, device: torch.device, model: Gaussia
     Raises:
         UsageError: A data set or a category is missing, or a split would be empty.
     """
-    bench = open_workbench(profile, device, model)
+    bench = open_workbench(profile, device, model, processes)
     table = profile.attack.data
     if table is None:
         return bench

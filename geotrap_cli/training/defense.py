@@ -23,7 +23,7 @@ from geotrap_cli.profile.schema import Profile
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.reports.audit_tables import audit_tables
 from geotrap_cli.reports.geometry_plots import GEOMETRY, geometry_picture
-from geotrap_cli.runs import RunFolder, create_or_resume
+from geotrap_cli.runs import RunFolder
 from geotrap_cli.training.audit import audit_defense, shortcut_objects
 from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.defense_context import DefenseContext
@@ -33,10 +33,12 @@ from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.learning_rates import parameter_groups
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
-from geotrap_cli.training.precision import pick_device
+from geotrap_cli.training.processes import Processes, join_processes
 from geotrap_cli.training.schedules import make_schedule
+from geotrap_cli.training.shared_run import create_or_resume_shared
 from geotrap_cli.training.trap_set import TrapSet
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
+from geotrap_cli.usage import Usage
 
 #: Where a run keeps the released weights.
 MODEL = "model"
@@ -51,6 +53,7 @@ class DefenseResult:
         audit: What it did to the generator.
         method: Key of the defense.
         effort: What the optimisation took.
+        usage: The same in time, memory and pixels; None for a defense without steps.
         batch_size: Objects of a batch, the unit of its passes.
         stopped_by: The field of ``[defense]`` whose budget ended it before ``train.steps``; None where none did.
     """
@@ -59,6 +62,7 @@ class DefenseResult:
     audit: TrapAudit
     method: str
     effort: Effort
+    usage: Usage | None
     batch_size: int
     stopped_by: str | None
 
@@ -66,7 +70,8 @@ class DefenseResult:
         """Return the result for ``--json``."""
         effort = self.effort.payload(self.batch_size)
         found = {"run": str(self.run), "defense": self.method, **self.audit.payload(), **effort}
-        return {**found, "stopped_by": self.stopped_by}
+        cost = None if self.usage is None else self.usage.payload()
+        return {**found, "stopped_by": self.stopped_by, "cost": cost}
 
     def render(self, console: Console) -> None:
         """Print the audit, and where the weights lie."""
@@ -93,32 +98,53 @@ def run_defense(options: CommonOptions, loaded: LoadedProfile, console: Console)
         UsageError: The profile, the data or the weights are wrong.
         NonFiniteError: The loss or a weight is not finite; the last good checkpoint stays.
     """
-    profile = loaded.profile
-    device = pick_device(options.device)
+    with join_processes(options.device) as processes:
+        return _run(processes, options, loaded, console)
+
+
+def _run(processes: Processes, options: CommonOptions, loaded: LoadedProfile, console: Console) -> DefenseResult:
+    profile, device = loaded.profile, processes.device
     torch.manual_seed(profile.train.seed)
     defense = load_defense(profile)
+    check_divisible(processes, profile, defense)
     traps = measured_traps(profile, defense)
     model, teacher = open_model(profile, device), open_model(profile, device)
-    bench = open_workbench(profile, device, model)
+    bench = open_workbench(profile, device, model, processes)
     trainable = select_parameters(model, *layer_choice(model, profile))
     optimizer = make_optimizer(profile, model, trainable)
     context = DefenseContext(bench, model, teacher, trainable, traps)
     defense.prepare(context)
     objective = defense.objective(context) if defense.trains else None
-    with create_or_resume("train", options, loaded) as run:
+    with create_or_resume_shared(processes, "train", options, loaded) as run:
         record_inputs(run, bench, teacher)
         _prepare(bench, objective, console, options.quiet)
-        effort, stopped_by = Effort(), None
+        effort, usage, stopped_by = Effort(), None, None
         if objective is not None:
-            effort, stopped_by = _train(context, defense, objective, optimizer, run, console, options.quiet)
-        save_generator(model, run.path / MODEL)
+            effort, usage, stopped_by = _train(context, defense, objective, optimizer, run, console, options.quiet)
+        if processes.main:
+            save_generator(model, run.path / MODEL)
         audit = audit_defense(bench, traps, model, teacher, trainable)
-        result = DefenseResult(run.path, audit, defense.key, effort, profile.train.batch_size, stopped_by)
-        write_audit(run.path, result.audit)
-        geometry_picture(result.audit.states(), run.path / GEOMETRY)
+        result = DefenseResult(run.path, audit, defense.key, effort, usage, profile.train.batch_size, stopped_by)
+        if processes.main:
+            write_audit(run.path, result.audit)
+            geometry_picture(result.audit.states(), run.path / GEOMETRY)
         run.record(defended=weights_hash(model))
         run.finish(result.payload())
     return result
+
+
+def check_divisible(processes: Processes, profile: Profile, defense: Defense) -> None:
+    """Check that the processes can share every batch of ``defense``.
+
+    Raises:
+        UsageError: There are several, and its loss or its batch cannot be divided.
+    """
+    if processes.count == 1:
+        return
+    if (reason := defense.indivisible(profile)) is not None:
+        raise UsageError(f"{reason}, so {processes.count} processes cannot share it", "Start it without a launcher")
+    if defense.trains:
+        processes.check_batch("train.batch_size", profile.train.batch_size)
 
 
 def load_defense(profile: Profile) -> Defense:
@@ -170,14 +196,15 @@ def _train(
     run: RunFolder,
     console: Console,
     quiet: bool,
-) -> tuple[Effort, str | None]:
+) -> tuple[Effort, Usage, str | None]:
     """Take the steps; return what they cost and which budget ended them, if one did."""
     profile, model, trainable = context.bench.profile, context.model, context.trained
-    train, folder = profile.train, run.path / "checkpoints" / "last"
-    meter = EffortMeter(profile.defense, train.batch_size, folder)
+    train, folder, processes = profile.train, run.path / "checkpoints" / "last", context.bench.processes
+    with processes.main_first():
+        meter = EffortMeter(profile.defense, train.batch_size, folder, processes.count, processes.device)
     tensors = {**trainable, **{f"defense.{name}": value for name, value in defense.state().items()}}
     checkpointer = Checkpointer(
-        folder, tensors, optimizer, lambda folder: save_generator(model, folder), write_more=meter.write
+        folder, tensors, optimizer, lambda folder: save_generator(model, folder), meter.write, processes
     )
     shown = objective.metric_names
     model.train()
@@ -195,7 +222,7 @@ def _train(
         settings = LoopSettings(train.steps, train.clip_norm, train.checkpoint_every)
         schedule = make_schedule(train.schedule, train.steps, train.warmup_steps)
         hooks = LoopHooks(on_step=on_step, backward=objective.backward, should_stop=lambda _: meter.spent is not None)
-        optimise(objective, list(trainable.values()), optimizer, schedule, settings, hooks, checkpointer)
+        optimise(objective, list(trainable.values()), optimizer, schedule, settings, hooks, checkpointer, processes)
     model.eval()
-    effort = meter.so_far
-    return effort, meter.spent if effort.steps < train.steps else None
+    effort, usage = meter.so_far, meter.usage
+    return effort, usage, meter.spent if effort.steps < train.steps else None

@@ -15,7 +15,8 @@ from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.adapters import Adapter, configured_adapters
 from geotrap_cli.training.distillation import distillation
 from geotrap_cli.training.losses import ReconstructionLoss, with_total
-from geotrap_cli.training.precision import resolve_precision
+from geotrap_cli.training.precision import autocast, resolve_precision
+from geotrap_cli.training.processes import Network
 from geotrap_cli.training.retention import Retention
 from geotrap_cli.training.robust.adaptations import Adaptation, make_adaptation
 from geotrap_cli.training.robust.places import Place, gaussians_at
@@ -75,6 +76,10 @@ class DefenseContext:
 
     def gaussians(self, images: Tensor, weights: Weights | None = None) -> GaussianBatch:
         """Return what the generator makes of ``[B, V, 9, H, W]``, with other ``weights`` where given."""
+        if weights is None and self.bench.processes.count > 1:
+            with autocast(self.bench.profile.train.precision, self.device):
+                raw = self._network(images)
+            return self.model.activate(raw)
         return gaussians_at(self.model, Place(images, weights or {}), self.bench.profile.train.precision, self.device)
 
     def taught(self, images: Tensor) -> GaussianBatch:
@@ -128,6 +133,10 @@ class DefenseContext:
     def adaptation(self, kind: str, step: int) -> Adaptation:
         """Return what a simulated attacker trains, ``lora`` (as ``[attack.lora]`` is set) or ``full``, as it begins."""
         return make_adaptation(kind, self.model, self._adapters, self.generator(step, Stream.DEFENSE_ADAPTER))
+
+    @cached_property
+    def _network(self) -> Network:
+        return self.bench.processes.replicate(self.model)
 
     @cached_property
     def _adapters(self) -> dict[str, Adapter]:

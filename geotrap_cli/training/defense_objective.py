@@ -43,6 +43,7 @@ class DefenseObjective:
 
     def __init__(self, bench: Workbench, model: GaussianGenerator, teacher: GaussianGenerator, traps: TrapSet) -> None:
         self.bench, self.model, self.teacher, self.traps = bench, model, teacher.eval().requires_grad_(False), traps
+        self.network, self.part = bench.processes.replicate(model), bench.processes.part
         seed = bench.profile.train.seed
         self.target = bench.sampler(bench.splits.defense_target, 0, seed)
         self.retention = Retention(bench, self.teacher)
@@ -61,8 +62,8 @@ class DefenseObjective:
     def __call__(self, step: int) -> dict[str, Tensor]:
         """Return the named loss terms of one step; the traps' own values are reported unweighted."""
         train, device = self.bench.profile.train, self.bench.device
-        target = self.target.batch(step, train.batch_size).to(device).images
-        source = self.source.batch(step, train.batch_size).to(device)
+        target = self.target.batch(step, train.batch_size, self.part).to(device).images
+        source = self.source.batch(step, train.batch_size, self.part).to(device)
         # First, as finding the places takes memory that is free again afterwards.
         places = self.mechanisms.places(step, target)
         defended, kept = self._clean_pass(target, source.images)
@@ -97,7 +98,7 @@ class DefenseObjective:
 
     def _forward(self, images: Tensor) -> Tensor:
         with autocast(self.bench.profile.train.precision, self.bench.device):
-            return self.model(images)
+            return self.network(images)
 
     def _trap_term(self, target: TargetPass, places: Mapping[str, Place]) -> Term:
         """The traps where they are evaluated, and the extra terms."""

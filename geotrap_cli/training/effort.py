@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from geotrap_cli.atomic import recover
 from geotrap_cli.profile.schema import DefenseTable
+from geotrap_cli.usage import Usage, UsageMeter
 
 EFFORT = "effort.json"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class Effort:
         seconds: Duration.
         forward: Objects that went forward through the generator or its undefended copy.
         backward: Objects that a gradient went all the way back through the generator for, to its first trained layer.
+        pixels: Pixels that were rendered.
     """
 
     steps: int = 0
     seconds: float = 0.0
     forward: int = 0
     backward: int = 0
+    pixels: int = 0
 
     def gradient_evaluations(self, batch_size: int) -> float:
         """Backward passes in units of a batch: what methods of different kinds can be compared by."""
@@ -57,16 +61,25 @@ class EffortMeter:
         table: The budget.
         batch_size: Objects of a batch.
         checkpoint: Folder of the checkpoint that the count goes on from, where there is one.
+        processes: How many share every batch; each sees an equal part, and all are counted.
+        device: Where they compute.
     """
 
-    def __init__(self, table: DefenseTable, batch_size: int, checkpoint: Path) -> None:
-        self.table, self.batch_size = table, batch_size
+    def __init__(
+        self,
+        table: DefenseTable,
+        batch_size: int,
+        checkpoint: Path,
+        processes: int = 1,
+        device: torch.device = CPU,
+    ) -> None:
+        self.table, self.batch_size, self._processes = table, batch_size, processes
         recover(checkpoint)
         found = checkpoint / EFFORT
         before = Effort(**json.loads(found.read_text(encoding="utf-8"))) if found.is_file() else Effort()
         self._steps, self._forward, self._backward = before.steps, before.forward, before.backward
         self._unwatched = 0
-        self._began = time.perf_counter() - before.seconds
+        self._usage = UsageMeter(device, processes, before.seconds, before.pixels)
         #: The field of ``[defense]`` whose budget was spent after the newest step; None where none was.
         self.spent = self._find_spent()
 
@@ -77,7 +90,8 @@ class EffortMeter:
         layers = [layer for generator in generators for layer in generator.modules() if list(layer.parameters(False))]
         handles += [layer.register_forward_hook(self._see_layer) for layer in layers]
         try:
-            yield
+            with self._usage.watching():
+                yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -90,7 +104,12 @@ class EffortMeter:
     @property
     def so_far(self) -> Effort:
         """What the training has taken up to now."""
-        return Effort(self._steps, time.perf_counter() - self._began, self._forward, self._backward)
+        return Effort(self._steps, self._usage.seconds, self._forward, self._backward, self._usage.pixels)
+
+    @property
+    def usage(self) -> Usage:
+        """What the training has used up to now."""
+        return self._usage.so_far(self._backward)
 
     def _find_spent(self) -> str | None:
         effort, table = self.so_far, self.table
@@ -107,7 +126,7 @@ class EffortMeter:
 
     def _see(self, generator: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         del generator
-        self._unwatched = len(inputs[0])
+        self._unwatched = self._processes * len(inputs[0])
         self._forward += self._unwatched
 
     def _see_layer(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
@@ -41,9 +41,14 @@ class HealthRecorder:
             zeros += dead
         self._zero_shares.append(zeros / max(1, total))
 
-    def see_gaussians(self, batch: GaussianBatch) -> None:
-        """Take in the Gaussians of one step."""
-        self._saturated.append(saturated_share(batch))
+    def see_gaussians(self, batch: GaussianBatch, average: Callable[[float], float] = float) -> None:
+        """Take in the Gaussians of one step; ``average`` is taken over the processes that share its batch."""
+        self._saturated.append(average(saturated_share(batch)))
+
+    @property
+    def steps(self) -> int:
+        """Steps that were seen, of every phase."""
+        return len(self._saturated)
 
     def see_loss(self, loss: float) -> None:
         """Take in the total loss of one step."""

@@ -13,6 +13,7 @@ import torch
 from geotrap_cli.errors import NonFiniteError
 from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.interrupt import InterruptGuard
+from geotrap_cli.training.processes import ALONE, Processes
 from geotrap_cli.training.schedules import ScheduleFactor
 
 #: Named loss terms of one step; ``total`` is what is minimised. A function of the step alone: resuming repeats it.
@@ -90,8 +91,11 @@ def optimise(
     settings: LoopSettings,
     hooks: LoopHooks,
     checkpointer: Checkpointer | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Minimise ``objective`` for ``settings.steps`` steps, from the checkpoint where there is one.
+
+    Several processes take the steps together: metrics are means over them, and they end at the same step.
 
     Raises:
         NonFiniteError: The loss or the gradient norm is not finite; nothing was updated by that step and the last
@@ -100,21 +104,23 @@ def optimise(
     """
     start = checkpointer.restore() if checkpointer is not None else 0
     # Killed after the last step it meant to take, a run must not take another one.
-    steps = range(start, start if start and hooks.should_stop(start) else settings.steps)
+    ended = bool(start) and processes.decided(hooks.should_stop(start))
+    steps = range(start, start if ended else settings.steps)
     with InterruptGuard() as guard, _telling_what_is_kept(checkpointer):
         for step in steps:
-            hooks.on_step(step + 1, _one_step(objective, parameters, optimizer, schedule(step), settings, hooks, step))
-            done = step + 1
+            factor, done = schedule(step), step + 1
+            metrics = _one_step(objective, parameters, optimizer, factor, settings, hooks, step, processes)
+            hooks.on_step(done, metrics)
             if done in settings.evaluate_at:
                 hooks.on_evaluate(done)
             due = settings.checkpoint_every and (done % settings.checkpoint_every == 0 or done == settings.steps)
             # Read once: a signal that comes in between must not end the run without its checkpoint.
-            interrupted = guard.requested
+            interrupted = processes.any(guard.requested)
             if checkpointer is not None and (due or interrupted):
                 checkpointer.save(done)
             if interrupted:
                 raise KeyboardInterrupt
-            if hooks.should_stop(done):
+            if processes.decided(hooks.should_stop(done)):
                 break
 
 
@@ -136,11 +142,12 @@ def _one_step(
     settings: LoopSettings,
     hooks: LoopHooks,
     step: int,
+    processes: Processes,
 ) -> Metrics:
     began = time.perf_counter()
     set_learning_rate(optimizer, factor)
     terms = objective(step)
-    metrics = {name: float(value.detach()) for name, value in terms.items()}
+    metrics = processes.mean({name: float(value.detach()) for name, value in terms.items()})
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
         raise NonFiniteError(

@@ -76,4 +76,5 @@ class MethodObjective:
     def _batch(self, sampler: ViewSampler | None, step: int) -> ViewBatch:
         # What a defense says that it does not look at is not drawn.
         nothing = cast(ViewBatch, None)
-        return nothing if sampler is None else sampler.batch(step, self.context.batch_size).to(self.context.device)
+        size, part = self.context.batch_size, self.context.bench.processes.part
+        return nothing if sampler is None else sampler.batch(step, size, part).to(self.context.device)

@@ -15,15 +15,17 @@ from geotrap_cli.models.loading import save_generator
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.progress import StepProgress
-from geotrap_cli.runs import RunFolder, create_or_resume
+from geotrap_cli.runs import RunFolder
 from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.losses import with_total
 from geotrap_cli.training.moving_average import MovingAverage
 from geotrap_cli.training.muon import Muon
-from geotrap_cli.training.precision import autocast, pick_device
+from geotrap_cli.training.precision import autocast
+from geotrap_cli.training.processes import join_processes
 from geotrap_cli.training.schedules import make_schedule
+from geotrap_cli.training.shared_run import create_or_resume_shared
 from geotrap_cli.training.surface import fade, surface_loss
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
 
@@ -59,7 +61,7 @@ class PretrainObjective:
 
     def __init__(self, bench: Workbench, model: GaussianGenerator) -> None:
         train, pretrain = bench.profile.train, bench.profile.pretrain
-        self.bench, self.model = bench, model
+        self.bench, self.model, self.network = bench, model, bench.processes.replicate(model)
         self.reconstruction = bench.reconstruction_loss()
         self.surface = hasattr(bench.dataset, "surface_points") and pretrain.surface_weight > 0
         seed, ids = train.seed, bench.splits.source_train
@@ -71,14 +73,16 @@ class PretrainObjective:
         train, pretrain, device = self.bench.profile.train, self.bench.profile.pretrain, self.bench.device
         share = fade(step, train.steps, pretrain.surface_fraction, pretrain.surface_floor)
         weight = pretrain.surface_weight * share if self.surface else 0.0
-        batch = (self.warm if weight > 0 else self.plain).batch(step, train.batch_size).to(device)
+        sampler, processes = self.warm if weight > 0 else self.plain, self.bench.processes
+        batch = sampler.batch(step, train.batch_size, processes.part).to(device)
         with autocast(train.precision, device):
-            raw = self.model(batch.images)
+            raw = self.network(batch.images)
         gaussians = self.model.activate(raw)
         rendering = weight == 0 or step >= pretrain.rendering_from * train.steps
         terms = self.reconstruction(gaussians, batch) if rendering else {}
         if weight > 0:
-            terms |= {name: weight * term for name, term in surface_loss(gaussians, batch).items()}
+            near = surface_loss(gaussians, batch, processes.average)
+            terms |= {name: weight * term for name, term in near.items()}
         return with_total(terms)
 
 
@@ -89,20 +93,22 @@ def run_pretrain(options: CommonOptions, loaded: LoadedProfile, console: Console
         NonFiniteError: The loss or a weight is not finite.
     """
     profile = loaded.profile
-    device = pick_device(options.device)
-    torch.manual_seed(profile.train.seed)
-    model = open_model(profile, device, weights="random").train()
-    bench = open_workbench(profile, device, model)
-    with create_or_resume("pretrain", options, loaded) as run:
-        record_inputs(run, bench, model)
-        prepare_views(bench, [*bench.splits.source_train, *bench.splits.source_eval], console, options.quiet)
-        scores = _train(bench, model, run, console, options.quiet)
-        run.finish({"steps": profile.train.steps, "scores": scores})
+    with join_processes(options.device) as processes:
+        processes.check_batch("train.batch_size", profile.train.batch_size)
+        torch.manual_seed(profile.train.seed)
+        model = open_model(profile, processes.device, weights="random").train()
+        bench = open_workbench(profile, processes.device, model, processes)
+        run = create_or_resume_shared(processes, "pretrain", options, loaded)
+        with run:
+            record_inputs(run, bench, model)
+            prepare_views(bench, [*bench.splits.source_train, *bench.splits.source_eval], console, options.quiet)
+            scores = _train(bench, model, run, console, options.quiet)
+            run.finish({"steps": profile.train.steps, "scores": scores})
     return PretrainResult(run.path, profile.train.steps, scores)
 
 
 def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet: bool) -> dict[str, float]:
-    train = bench.profile.train
+    train, processes = bench.profile.train, bench.processes
     parameters = dict(model.named_parameters())
     average = MovingAverage(parameters, bench.profile.pretrain.ema_decay)
     optimizer = _optimizer(bench, model)
@@ -120,7 +126,7 @@ def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet
             return evaluate(model, bench.dataset, ids, settings=settings, device=bench.device).means()
 
     tensors = {**parameters, **{f"ema.{name}": value for name, value in average.shadow.items()}}
-    checkpointer = Checkpointer(run.path / "checkpoints" / "last", tensors, optimizer, write_model)
+    checkpointer = Checkpointer(run.path / "checkpoints" / "last", tensors, optimizer, write_model, processes=processes)
     with StepProgress(console, "pretrain", train.steps, SHOWN, train.log_every, quiet) as progress:
 
         def on_step(step: int, metrics: Metrics) -> None:
@@ -140,8 +146,10 @@ def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet
             settings,
             hooks,
             checkpointer,
+            processes,
         )
-    write_model(run.path / "model")
+    if processes.main:
+        write_model(run.path / "model")
     return score()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional as F
 
@@ -14,7 +16,13 @@ OPACITY_SHARE, COLOUR_SHARE = 0.1, 0.5
 LEAST_COVERAGE = 0.25
 
 
-def surface_loss(gaussians: GaussianBatch, batch: ViewBatch) -> dict[str, torch.Tensor]:
+def _own(value: torch.Tensor) -> torch.Tensor:
+    return value
+
+
+def surface_loss(
+    gaussians: GaussianBatch, batch: ViewBatch, average: Callable[[torch.Tensor], torch.Tensor] = _own
+) -> dict[str, torch.Tensor]:
     """Pull each pixel's Gaussian to the surface point behind the pixel, its opacity and its colour to the picture.
 
     Rendering alone finds depth slowly, because a splat in front of the surface hides its own error, and colour too,
@@ -23,6 +31,8 @@ def surface_loss(gaussians: GaussianBatch, batch: ViewBatch) -> dict[str, torch.
     Args:
         gaussians: One Gaussian per cell of the splat grid, in (view, row, column) order, raw values present.
         batch: Views with surface points on the same grid.
+        average: Mean of a number over the processes that share the batch, of which ``batch`` is one's part: objects
+            hit different numbers of pixels, and each pixel of the whole batch counts alike.
 
     Returns:
         ``surface_means``: mean absolute distance per axis on hit pixels. ``surface_opacity``: binary cross-entropy
@@ -40,9 +50,9 @@ def surface_loss(gaussians: GaussianBatch, batch: ViewBatch) -> dict[str, torch.
     points = torch.where(hit[..., None], batch.surface_points.flatten(1, 3), raw[..., 0:3].detach())
     colours, covered = cell_colours(batch, batch.surface_mask.shape[-1])
     return {
-        "surface_means": _mean_on((raw[..., 0:3] - points).abs(), hit),
+        "surface_means": _mean_on((raw[..., 0:3] - points).abs(), hit, average),
         "surface_opacity": OPACITY_SHARE * F.binary_cross_entropy_with_logits(raw[..., 3], hit.float()),
-        "surface_rgb": COLOUR_SHARE * _mean_on((gaussians.rgb - colours).abs(), covered),
+        "surface_rgb": COLOUR_SHARE * _mean_on((gaussians.rgb - colours).abs(), covered, average),
     }
 
 
@@ -60,10 +70,12 @@ def cell_colours(batch: ViewBatch, size: int) -> tuple[torch.Tensor, torch.Tenso
     return colours.movedim(1, -1).reshape(count, -1, 3), covered
 
 
-def _mean_on(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+def _mean_on(
+    values: torch.Tensor, chosen: torch.Tensor, average: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
     """Mean of ``values`` [B,N,3] over the chosen [B,N]; 0 where none is."""
     weights = chosen[..., None].to(values)
-    return (values * weights).sum() / (values.shape[-1] * weights.sum()).clamp(min=1)
+    return (values * weights).sum() / (values.shape[-1] * average(weights.sum())).clamp(min=1)
 
 
 def fade(step: int, steps: int, fraction: float, floor: float = 0.0) -> float:

@@ -127,7 +127,8 @@ def tune_attacks(grid: AttackGrid, planned: Sequence[PlannedAttack]) -> list[Pla
             continue
         for subject in SUBJECTS:
             searches.append(_search(own, one, subject, tune))
-            write_json(grid.folder / TUNING, [payload(search) for search in searches])
+            if grid.site.bench.processes.main:
+                write_json(grid.folder / TUNING, [payload(search) for search in searches])
         tuned += _best_settings(one, searches[-len(SUBJECTS) :])
     return tuned
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from geotrap_cli.data.base import ObjectDataset
 from geotrap_cli.data.loading import open_dataset
+from geotrap_cli.data.read_ahead import ReadAhead
 from geotrap_cli.data.splits import Splits, check_known, split_objects
 from geotrap_cli.data.views import ViewSampler
 from geotrap_cli.errors import UsageError
@@ -20,7 +22,9 @@ from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.plugins import load_plugin
 from geotrap_cli.profile.schema import AttackDataTable, DataTable, ModelTable, Profile
 from geotrap_cli.progress import StepProgress
+from geotrap_cli.training.device_options import apply_device_options
 from geotrap_cli.training.losses import ReconstructionLoss
+from geotrap_cli.training.processes import ALONE, Processes
 from geotrap_cli.training.weights import weights_source
 
 SOURCE_SETS = ("source_train", "source_eval")
@@ -41,6 +45,7 @@ class Workbench:
         splat_size: Side of each view's grid of Gaussians.
         output_size: Side of rendered and supervised images, pixels.
         input_views: Views that the generator takes.
+        processes: Those that share the work.
     """
 
     profile: Profile
@@ -51,20 +56,23 @@ class Workbench:
     splat_size: int
     output_size: int
     input_views: int = 4
+    processes: Processes = ALONE
 
     def sampler(self, ids: Sequence[str], supervised_views: int, seed: int, surface: bool = False) -> ViewSampler:
         """Return a stateless source of training batches over the objects ``ids``."""
-        return ViewSampler(
-            self.dataset,
-            ids,
-            input_size=self.input_size,
-            output_size=self.output_size,
-            supervised_views=supervised_views,
-            seed=seed,
-            input_views=self.input_views,
-            surface=surface,
-            surface_size=self.splat_size if surface else None,
-        )
+        options: dict[str, Any] = {
+            "input_size": self.input_size,
+            "output_size": self.output_size,
+            "supervised_views": supervised_views,
+            "seed": seed,
+            "input_views": self.input_views,
+            "surface": surface,
+            "surface_size": self.splat_size if surface else None,
+        }
+        ahead = self.profile.device.read_ahead
+        if not ahead:
+            return ViewSampler(self.dataset, ids, **options)
+        return ReadAhead(self.dataset, ids, ahead=ahead, pinned=self.device.type == "cuda", **options)
 
     @property
     def seed(self) -> int:
@@ -108,7 +116,7 @@ def open_model(profile: Profile, device: torch.device, weights: str | None = Non
         model.fuse_head()
     if profile.model.gradient_checkpointing:
         model.enable_gradient_checkpointing()
-    return model
+    return apply_device_options(profile.device, model, device)
 
 
 def _check_preset(profile: Profile, model: GaussianGenerator) -> None:
@@ -130,7 +138,9 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def open_workbench(profile: Profile, device: torch.device, model: GaussianGenerator) -> Workbench:
+def open_workbench(
+    profile: Profile, device: torch.device, model: GaussianGenerator, processes: Processes = ALONE
+) -> Workbench:
     """Open the profile's data set for ``model`` and split it.
 
     Raises:
@@ -142,7 +152,7 @@ def open_workbench(profile: Profile, device: torch.device, model: GaussianGenera
     splits = split_objects(dataset.records, profile.data.target, benign, profile.data.seed)
     splits = _only_source(splits, dataset, profile.data.source)
     sizes = (model.input_size, model.splat_size, output_size, model.num_views)
-    return Workbench(profile, device, dataset, splits, *sizes)
+    return Workbench(profile, device, dataset, splits, *sizes, processes=processes)
 
 
 def open_table(table: DataTable | AttackDataTable, stored_size: int) -> ObjectDataset:
@@ -179,7 +189,10 @@ def prepare_views(bench: Workbench, ids: Sequence[str], console: Console, quiet:
     if prepare is None:
         return
     wanted = sorted(set(ids))
-    with StepProgress(console, "prepare views", len(wanted), (), every=50, quiet=quiet) as bar:
+    with (
+        bench.processes.main_first(),
+        StepProgress(console, "prepare views", len(wanted), (), every=50, quiet=quiet) as bar,
+    ):
         prepare(
             wanted, workers=bench.profile.data.workers or None, progress=lambda done, total: bar.update(done, {}, total)
         )

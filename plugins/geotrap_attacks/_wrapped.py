@@ -45,6 +45,10 @@ class WrappedAttack(Attack):
         """As ``inner``."""
         return self.inner.misfit(setting)
 
+    def indivisible(self) -> str | None:
+        """As ``inner``."""
+        return self.inner.indivisible()
+
     def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
         """As ``inner``."""
         return self.inner.target_objects(ids, seed)

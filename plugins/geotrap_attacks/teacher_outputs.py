@@ -60,6 +60,10 @@ class TeacherOutputsAttack(Attack):
         """The teacher, where none is named."""
         return OPTION if self.config.teacher is None else None
 
+    def indivisible(self) -> str | None:
+        """The distance of attributes, whose scale is a mean over the whole batch."""
+        return "imitation of attributes divides by a mean over a batch" if self.config.match == "attributes" else None
+
     def phases(self, steps: int) -> tuple[Phase, ...]:
         """Imitate, then attack; each for one step at least.
 

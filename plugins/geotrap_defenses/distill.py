@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, LossTerms
+from geotrap_cli.profile.schema import Profile
 
 
 class DistillDefense(Defense):
@@ -22,6 +23,11 @@ class DistillDefense(Defense):
     def gradients(self) -> float:
         """Gradients of a batch that a step takes, the mean over steps."""
         return 1.0
+
+    def indivisible(self, profile: Profile) -> str | None:
+        """None: the loss is a mean over objects."""
+        del profile
+        return None
 
     def losses(self, source: ViewBatch, target: ViewBatch, step: int) -> LossTerms:
         """Return p·K_distill."""

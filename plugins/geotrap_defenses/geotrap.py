@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from geotrap_cli.defenses import Defense, StepObjective
 from geotrap_cli.errors import UsageError
+from geotrap_cli.profile.schema import Profile, RobustTable
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.defense_objective import DefenseObjective
 
@@ -23,6 +24,13 @@ class GeotrapDefense(Defense):
     cost: ClassVar[str] = "2 gradients, and those of [robust] and [traps.KEY.dynamic]"
     uses_traps: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = ()
+
+    def indivisible(self, profile: Profile) -> str | None:
+        """Return which part of the loss is no mean over objects, or draws its random numbers for a whole batch."""
+        if profile.robust != RobustTable():
+            return "[robust] looks at a batch as a whole"
+        dynamic = [key for key, table in profile.traps.items() if table.dynamic is not None]
+        return f"[traps.{dynamic[0]}.dynamic] draws its probes for a batch as a whole" if dynamic else None
 
     def objective(self, context: DefenseContext) -> StepObjective:
         """Return the traps' own objective.

@@ -62,10 +62,15 @@ def kill(runner: CellRunner, step: int = KILLED_AFTER) -> None:
 
 
 def outcome(runner: CellRunner, cell: Cell) -> tuple[Any, ...]:
-    """Everything but the clock."""
+    """Everything but the clock and the memory."""
+    assert cell.usage is not None
     weights = {name: value.detach().clone() for name, value in runner.model.state_dict().items()}
     return (
-        strict_json(dataclasses.asdict(dataclasses.replace(cell, seconds=0.0))),
+        (
+            strict_json(dataclasses.asdict(dataclasses.replace(cell, seconds=0.0, usage=None))),
+            cell.usage.samples,
+            cell.usage.rendered_pixels,
+        ),
         weights,
         runner.pictures,
         runner.truth,
