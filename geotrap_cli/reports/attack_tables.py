@@ -11,6 +11,7 @@ from geotrap_cli.reports.judgement import JudgedAttack
 from geotrap_cli.reports.layout import Justify, TextTable
 from geotrap_cli.reports.pairing import SPLITS, Split
 from geotrap_cli.reports.tables import ComparisonRow, format_cell, format_interval, format_number, metric_label
+from geotrap_cli.reports.usage_text import usage_rows
 from geotrap_cli.reports.wording import count_interval_text, count_text, format_share, plural
 
 _SIDES = ("undefended", "defended", "difference", "ratio")
@@ -101,6 +102,7 @@ def _circumstances(comparison: Comparison, attack: JudgedAttack) -> TextTable:
         [f"seconds to {comparison.threshold:.0%}", *(count_text(cost.seconds_to_recover) for cost in costs)],
         ["objects in batches", *(format_cell(cost.samples) for cost in costs)],
         ["trained parameters", *(f"{cost.trainable_parameters:,}" for cost in costs)],
+        *usage_rows([cost.usage for cost in costs]),
     ]
     columns: dict[str, Justify] = {"": "left", **dict.fromkeys(SUBJECTS, "right")}
     return TextTable(f"{attack.label}: health and cost", columns, rows)

@@ -13,7 +13,7 @@ from geotrap_cli.evaluation.validity import Verdict
 from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.audit import AuditReport, audit_report
 from geotrap_cli.reports.budgets import BudgetMap, budget_map
-from geotrap_cli.reports.costs import AttackCost, attack_cost, defense_cost
+from geotrap_cli.reports.costs import AttackCost, DefenseCost, attack_cost, defense_cost
 from geotrap_cli.reports.judgement import JudgedAttack, judge_attacks, suite_verdict
 from geotrap_cli.reports.layer_changes import LayerChanges, layer_changes
 from geotrap_cli.reports.pairing import SPLITS, Split, metric_values
@@ -67,6 +67,7 @@ class Comparison(Judgement):
         search: The best recovery against the number of trials.
         controls: The worst case on the defended weights and on those that they are compared with.
         costs: What each side of each attack cost, by the attack's label and the subject.
+        defense_cost: What the defense cost.
         audit: What the defense did to the generator, and the attacks to its geometry.
         tuning: The searches for the best setting of an attack.
         layers: How far the defense and the worst attack moved each unit of the generator.
@@ -80,6 +81,7 @@ class Comparison(Judgement):
     controls: list[ReferenceResult]
     tuning: list[TuningCurve]
     costs: dict[str, dict[str, AttackCost]]
+    defense_cost: DefenseCost
     audit: AuditReport
     layers: LayerChanges
     not_tested: list[str]
@@ -119,18 +121,20 @@ def compare_attacks(selection: Selection, resampling: Resampling) -> Comparison:
     scale, attacks, verdict = judgement.scale, judgement.attacks, judgement.verdict
     by_pair = {id(attack.pair): attack.label for attack in attacks}
     rows = [row for attack in attacks for row in _rows(attack, resampling)]
+    paid = defense_cost(selection.train_run)
     return Comparison(
         selection=selection,
         scale=scale,
         attacks=attacks,
         verdict=verdict,
         rows=rows,
-        numbers=quantities(attacks, rows, scale, defense_cost(selection.train_run)),
+        numbers=quantities(attacks, rows, scale, paid),
         series=seed_series(attacks),
         search=search_curve(attacks, [by_pair[id(pair)] for pair in selection.in_order_of_trial]),
         controls=reference_results(attacks),
         tuning=read_tuning(selection.runs),
         costs={attack.label: _costs(attack, limits.recover_threshold) for attack in attacks},
+        defense_cost=paid,
         audit=audit_report(selection, attacks),
         layers=layer_changes(selection, attacks[0].pair, attacks[0].label),
         not_tested=list(not_tested(verdict, selection)),

@@ -36,6 +36,7 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
             "numbers": comparison.numbers,
             "not_tested": comparison.not_tested,
             "train_run": selection.train_run,
+            "defense_cost": comparison.defense_cost,
             "attack_runs": [str(run) for run in selection.runs],
             "weights": selection.weights,
             "attacks": [_attack_fields(comparison, attack) for attack in comparison.attacks],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from geotrap_cli.atomic import write_json
 from geotrap_cli.evaluation.bootstrap import Resampling
 from geotrap_cli.evaluation.cells import Cell
 from geotrap_cli.evaluation.recovery import Censored
@@ -16,8 +17,12 @@ from geotrap_cli.evaluation.validity import State
 from geotrap_cli.profile.schema import EvalTable, Profile
 from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.comparison import Comparison, compare_attacks
+from geotrap_cli.reports.costs import attack_cost, defense_cost, used_resources
 from geotrap_cli.reports.document import comparison_document
 from geotrap_cli.reports.pairing import AttackPair, make_pair
+from geotrap_cli.reports.usage_text import usage_rows
+from geotrap_cli.run_folder import SUMMARY
+from geotrap_cli.usage import Usage
 
 STRONG, RESISTING, MIDDLE = (
     (18.0, 21.0, 23.0, 24.0, 24.5),
@@ -200,6 +205,23 @@ def test_every_cost_is_there_and_the_price_to_recover_is_censored(make_pair: Any
     )
     assert costs["defended"].samples == 400
     assert comparison.numbers["defense_seconds"].missing == "nowhere is not on this machine"
+
+
+def test_what_either_side_used_is_told_where_it_is_known(make_pair: Any, tmp_path: Path) -> None:
+    comparison = compare(join(make_pair(STRONG, RESISTING)))
+    assert comparison.costs["lora"]["defended"].usage is None
+    assert usage_rows([None, None]) == []
+    used = Usage(seconds=1800.0, samples=900, rendered_pixels=3_500_000, peak_memory=3 * 2**20, gpus=4)
+    write_json(tmp_path / SUMMARY, {"seconds": 1800.0, "cost": used.payload()})
+    paid = defense_cost(str(tmp_path))
+    assert (paid.seconds, paid.usage) == (1800.0, used_resources(used))
+    cell = dataclasses.replace(comparison.attacks[0].pair.defended, usage=used)
+    assert usage_rows([attack_cost(cell, None).usage, None]) == [
+        ["objects a second", "0.5", "-"],
+        ["rendered megapixels", "3.5", "-"],
+        ["MiB at most", "3", "-"],
+        ["GPU-hours", "2", "-"],
+    ]
 
 
 def test_document_is_plain_and_names_the_cells_of_each_number(make_pair: Any) -> None:

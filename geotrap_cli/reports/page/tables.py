@@ -10,6 +10,7 @@ from geotrap_cli.reports.quality import best_quality
 from geotrap_cli.reports.references import MEANING
 from geotrap_cli.reports.suite_tables import number_text
 from geotrap_cli.reports.tables import format_cell, format_number
+from geotrap_cli.reports.usage_text import USAGE_COLUMNS, USAGE_NAMES, usage_cells
 from geotrap_cli.reports.wording import count_text, format_share
 
 NOT_RUN = "not run"
@@ -35,6 +36,7 @@ def cost_table(comparison: Comparison) -> TextTable:
     columns: dict[str, Justify] = {"attack": "left", "weights": "left"}
     columns |= dict.fromkeys(("seconds", f"seconds to {share}", "steps", "objects in\nbatches"), "right")
     columns["trained\nparameters"] = "right"
+    columns |= dict.fromkeys(USAGE_COLUMNS, "right")
     rows = [
         [
             label,
@@ -44,6 +46,7 @@ def cost_table(comparison: Comparison) -> TextTable:
             str(cost.steps),
             format_cell(cost.samples),
             f"{cost.trainable_parameters:,}",
+            *usage_cells(cost.usage),
         ]
         for label, sides in comparison.costs.items()
         for subject, cost in sides.items()
@@ -51,6 +54,9 @@ def cost_table(comparison: Comparison) -> TextTable:
     ]
     defense = comparison.numbers["defense_seconds"]
     told = f"{number_text(defense)} s" if defense.missing is None else f"unknown, {defense.missing}"
+    used = comparison.defense_cost.usage
+    if used is not None:
+        told += "".join(f", {cell} {name}" for name, cell in zip(USAGE_NAMES, usage_cells(used), strict=True))
     return TextTable("What both sides pay", columns, rows, f"training the defense: {told}")
 
 
