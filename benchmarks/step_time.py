@@ -1,0 +1,357 @@
+"""Time training steps: ``python benchmarks/step_time.py [--device auto] [--preset big] [--repeats 20]``.
+
+On a GPU: LGM-big, batches of 4 objects with 4 input and 8 supervised views at 512 pixels, losses of LGM's paper with an
+LPIPS-VGG of random weights, in bf16, timed by CUDA events. On the CPU: nano at 64 pixels without LPIPS, and the script
+says what it left out. An attack step is compared with one written as LGM's published code is: eager, one rasterizer
+call for each object and view, unfused AdamW. Every part is timed on its own, backward passes included, by cutting the
+graph where one part ends; each time is the median of the repeats, and the least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geotrap_cli.cameras import LGM_FOV_Y_DEG, Cameras, intrinsics_from_fov, orbit_viewmats
+from geotrap_cli.compat import ensure_torchvision
+from geotrap_cli.data.batch import ViewBatch, generator_input
+from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.models.generator import GaussianGenerator
+from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.render import render
+from geotrap_cli.training.cost import count_object
+from geotrap_cli.training.distillation import distillation
+from geotrap_cli.training.precision import autocast, pick_device, resolve_precision
+from geotrap_cli.training.trap_set import load_trap
+from geotrap_cli.usage import peak_memory
+
+LPIPS_SIZE = 256
+MATRIX = {"cuda": 8192, "cpu": 1024}
+"""Side of the square matrices whose product gives the rate that is within reach."""
+TRAPS = ("position", "opacity")
+
+
+@dataclass
+class Clock:
+    """Times named parts of a step, by CUDA events or by the processor's clock.
+
+    Attributes:
+        device: Where the parts run.
+        seconds: Times of each part, one for each step.
+    """
+
+    device: torch.device
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the time of the block to the present step's part ``name``."""
+        if self.device.type == "cuda":
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            yield
+            end.record()
+            end.synchronize()
+            elapsed = 1e-3 * begin.elapsed_time(end)
+        else:
+            began = time.perf_counter()
+            yield
+            elapsed = time.perf_counter() - began
+        self.seconds.setdefault(name, []).append(elapsed)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is timed.
+
+    Attributes:
+        preset: Size of LGM.
+        objects: Objects of a batch.
+        views: Supervised views.
+        pixels: Side of the supervised images.
+        perceptual: LPIPS with random weights; None: left out.
+    """
+
+    preset: str
+    objects: int
+    views: int
+    pixels: int
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None
+
+
+class RandomLpips(nn.Module):
+    """LPIPS-VGG as LGM uses it, at 256 pixels, with a trunk of random weights: it costs what the trained one does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ensure_torchvision()
+        import lpips
+
+        self.net = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False).requires_grad_(False)
+
+    def forward(self, images: Tensor, truth: Tensor) -> Tensor:
+        """Return one value for each pair of images ``[M, H, W, 3]``."""
+        small = [
+            F.interpolate(2 * x.movedim(-1, 1) - 1, (LPIPS_SIZE, LPIPS_SIZE), mode="bilinear") for x in (images, truth)
+        ]
+        return self.net(*small).flatten()
+
+
+def make_batch(model: GaussianGenerator, setting: Setting) -> ViewBatch:
+    """Random pictures in orbiting cameras, on the CPU, in pinned memory where there is a GPU."""
+    random = torch.Generator().manual_seed(0)
+    inputs = _orbit(setting.objects, model.num_views, model.input_size)
+    cameras = _orbit(setting.objects, setting.views, setting.pixels)
+    size, out = (model.input_size,) * 2, (setting.pixels,) * 2
+    input_rgb = torch.rand(setting.objects, model.num_views, *size, 3, generator=random)
+    batch = ViewBatch(
+        images=generator_input(input_rgb, inputs),
+        rgb=torch.rand(setting.objects, setting.views, *out, 3, generator=random),
+        alpha=torch.rand(setting.objects, setting.views, *out, generator=random).round(),
+        cameras=cameras,
+        ids=[str(index) for index in range(setting.objects)],
+        input_rgb=input_rgb,
+        input_alpha=torch.ones(setting.objects, model.num_views, *size),
+        input_cameras=inputs,
+    )
+    if not torch.cuda.is_available():
+        return batch
+    pinned = {name: getattr(batch, name).pin_memory() for name in ("images", "rgb", "alpha")}
+    return ViewBatch(**{**vars(batch), **pinned})
+
+
+def _orbit(objects: int, views: int, pixels: int) -> Cameras:
+    K = intrinsics_from_fov(math.radians(LGM_FOV_Y_DEG), pixels, pixels)
+    viewmats = orbit_viewmats(0.0, torch.arange(views) * (360.0 / views))
+    return Cameras(viewmats.expand(objects, -1, -1, -1), K.expand(objects, views, 3, 3), pixels, pixels)
+
+
+def losses(rgb: Tensor, alpha: Tensor, batch: ViewBatch, setting: Setting) -> Tensor:
+    """Return LGM's loss (its paper, section 3.4) of rendered images."""
+    total = F.mse_loss(rgb, batch.rgb) + F.mse_loss(alpha, batch.alpha)
+    if setting.perceptual is None:
+        return total
+    return total + setting.perceptual(rgb.flatten(0, 1), batch.rgb.flatten(0, 1)).mean()
+
+
+def attack_step(
+    model: GaussianGenerator, optimizer: torch.optim.Optimizer, held: ViewBatch, setting: Setting, clock: Clock
+) -> None:
+    """Take one step of an attack, in parts."""
+    device = clock.device
+    with clock.part("data"):
+        batch = held.to(device)
+    optimizer.zero_grad(set_to_none=True)
+    with clock.part("network"), autocast("auto", device):
+        raw = model(batch.images)
+    end = raw.detach().float().requires_grad_()
+    with clock.part("rendering"):
+        rendered = render(model.activate(end), batch.cameras)
+    rgb, alpha = (image.detach().requires_grad_() for image in (rendered.rgb, rendered.alpha))
+    with clock.part("loss"):
+        losses(rgb, alpha, batch, setting).backward()
+    with clock.part("rendering, backward"):
+        torch.autograd.backward((rendered.rgb, rendered.alpha), (rgb.grad, alpha.grad))
+    with clock.part("network, backward"):
+        raw.backward(end.grad.to(raw.dtype))
+    with clock.part("optimizer"):
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
+def reference_step(
+    model: GaussianGenerator, optimizer: torch.optim.Optimizer, held: ViewBatch, setting: Setting, clock: Clock
+) -> None:
+    """Take the same step as LGM's published code does: every object and view is a rasterizer call of its own."""
+    with clock.part("step"):
+        batch = held.to(clock.device)
+        optimizer.zero_grad(set_to_none=True)
+        with autocast("auto", clock.device):
+            raw = model(batch.images)
+        gaussians = model.activate(raw.float())
+        images = [
+            [_one_view(gaussians[b : b + 1], batch.cameras, b, v) for v in range(setting.views)]
+            for b in range(setting.objects)
+        ]
+        rgb, alpha = (torch.stack([torch.stack([image[i] for image in row]) for row in images]) for i in range(2))
+        losses(rgb, alpha, batch, setting).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
+def _one_view(gaussians: GaussianBatch, cameras: Cameras, b: int, v: int) -> tuple[Tensor, Tensor]:
+    one = Cameras(
+        cameras.viewmats[b : b + 1, v : v + 1], cameras.Ks[b : b + 1, v : v + 1], cameras.width, cameras.height
+    )
+    found = render(gaussians, one)
+    return found.rgb[0, 0], found.alpha[0, 0]
+
+
+def whole_step(
+    model: GaussianGenerator, optimizer: torch.optim.Optimizer, held: ViewBatch, setting: Setting, clock: Clock
+) -> None:
+    """Take the attack step of :func:`attack_step` at once."""
+    with clock.part("step"):
+        batch = held.to(clock.device)
+        optimizer.zero_grad(set_to_none=True)
+        with autocast("auto", clock.device):
+            raw = model(batch.images)
+        rendered = render(model.activate(raw), batch.cameras)
+        losses(rendered.rgb, rendered.alpha, batch, setting).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
+def network_pass(
+    model: GaussianGenerator, optimizer: torch.optim.Optimizer, held: ViewBatch, setting: Setting, clock: Clock
+) -> None:
+    """Run the network alone, forward and backward: what a step cannot be faster than."""
+    del setting
+    images = held.images.to(clock.device)
+    optimizer.zero_grad(set_to_none=True)
+    with clock.part("step"):
+        with autocast("auto", clock.device):
+            raw = model(images)
+        raw.float().sum().backward()
+
+
+def defense_step(
+    model: GaussianGenerator, teacher: GaussianGenerator, optimizer: torch.optim.Optimizer, images: Tensor, clock: Clock
+) -> None:
+    """Take one step of the traps: target and source batch of ``images``, teacher on the source."""
+    traps = [load_trap(key) for key in TRAPS]
+    optimizer.zero_grad(set_to_none=True)
+    with clock.part("network"), autocast("auto", clock.device):
+        raw = model(torch.cat([images, images]))
+    with clock.part("teacher"), torch.no_grad(), autocast("auto", clock.device):
+        taught = teacher(images)
+    end = raw.detach().float().requires_grad_()
+    with clock.part("traps and distillation"):
+        both = model.activate(end)
+        target, source = both[: len(images)], both[len(images) :]
+        trapped = torch.stack([trap.loss(target).mean() for trap in traps]).mean()
+        (0.2 * trapped + 0.8 * distillation(source, model.activate(taught.float()))).backward()
+    with clock.part("network, backward"):
+        raw.backward(end.grad.to(raw.dtype))
+    with clock.part("optimizer"):
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
+def matmul_rate(device: torch.device) -> float:
+    """Return floating-point operations a second of a large product in the precision that the network has."""
+    side = MATRIX[device.type]
+    dtype = torch.bfloat16 if resolve_precision("auto", device) == "bf16" else torch.float32
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    clock = Clock(device)
+    for _ in range(8):
+        with clock.part("product"):
+            a @ b
+    return 2 * side**3 / min(clock.seconds["product"])
+
+
+def repeat(step: Callable[[Clock], None], device: torch.device, repeats: int) -> Clock:
+    """Return the times of ``repeats`` steps, after one that is not counted."""
+    step(Clock(device))
+    clock = Clock(device)
+    for _ in range(repeats):
+        step(clock)
+    return clock
+
+
+def table(title: str, clock: Clock) -> float:
+    """Print the parts of a step, and return the sum of their medians in seconds."""
+    medians = {name: statistics.median(times) for name, times in clock.seconds.items()}
+    total = sum(medians.values())
+    print(f"\n{title}\n\n| part | ms, median (least) | share |\n|---|---|---|")
+    for name, seconds in medians.items():
+        print(f"| {name} | {1e3 * seconds:.1f} ({1e3 * min(clock.seconds[name]):.1f}) | {seconds / total:.1%} |")
+    print(f"| all | {1e3 * total:.1f} | |", flush=True)
+    return total
+
+
+def main() -> None:
+    """Parse options, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--preset", help="size of LGM; big on a GPU, nano on the CPU where not given")
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    gpu = device.type == "cuda"
+    preset = options.preset or ("big" if gpu else "nano")
+    lpips = RandomLpips().to(device) if gpu else None
+    setting = Setting(preset, 4, 8 if gpu else 4, 512 if gpu else 64, lpips)
+    name = torch.cuda.get_device_name(device) if gpu else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{name}, LGM {preset}, {setting.objects} objects, {setting.views} views at {setting.pixels} pixels")
+    print(f"{resolve_precision('auto', device)}, LPIPS {'with random weights' if gpu else 'left out'}")
+    if not gpu:
+        print("not run without a GPU: LGM-big, LPIPS, bf16, CUDA events, gsplat; memory is that of the whole process")
+    measure(setting, device, options.repeats)
+
+
+def measure(setting: Setting, device: torch.device, repeats: int) -> None:
+    """Print all tables and ratios."""
+    torch.manual_seed(0)
+    model = LGM.from_preset(setting.preset).to(device).train()
+    batch = make_batch(model, setting)
+    fused = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    plain = torch.optim.AdamW(model.parameters(), lr=1e-6)
+    table(
+        "Attack step, part by part",
+        repeat(lambda clock: attack_step(model, fused, batch, setting, clock), device, repeats),
+    )
+    found = {
+        "attack step": repeat(lambda clock: whole_step(model, fused, batch, setting, clock), device, repeats),
+        "reference step": repeat(lambda clock: reference_step(model, plain, batch, setting, clock), device, repeats),
+        "network alone": repeat(lambda clock: network_pass(model, fused, batch, setting, clock), device, repeats),
+    }
+    least = {name: min(clock.seconds["step"]) for name, clock in found.items()}
+    print("\n| step | ms, median (least) | least, relative to the network alone |\n|---|---|---|")
+    for name, clock in found.items():
+        times = clock.seconds["step"]
+        ratio = least[name] / least["network alone"]
+        print(f"| {name} | {1e3 * statistics.median(times):.1f} ({1e3 * min(times):.1f}) | {ratio:.2f} |")
+    print(f"\nthe reference step takes {least['reference step'] / least['attack step']:.2f} times the attack step")
+    report_defense(model, setting, batch, fused, device, repeats)
+    report_memory(model, fused, batch, setting, device)
+
+
+def report_defense(
+    model: LGM, setting: Setting, batch: ViewBatch, optimizer: torch.optim.Optimizer, device: torch.device, repeats: int
+) -> None:
+    """Print the parts of a defense step and its share of what the device can do."""
+    teacher = LGM.from_preset(setting.preset).to(device).eval().requires_grad_(False)
+    images = batch.images.to(device)
+    clock = repeat(lambda clock: defense_step(model, teacher, optimizer, images, clock), device, repeats)
+    total = table("Defense step, part by part", clock)
+    with torch.device("meta"):
+        cost = count_object(LGM.from_preset(setting.preset), checkpointing=False)
+    flops = setting.objects * (2 * (cost.forward + cost.backward) + cost.forward)
+    rate = matmul_rate(device)
+    print(f"\ndefense step: {flops / 1e12:.3g} TFLOP at {flops / total / 1e12:.3g} TFLOP/s,")
+    print(f"{flops / total / rate:.1%} of the {rate / 1e12:.3g} TFLOP/s of a matrix product")
+
+
+def report_memory(
+    model: LGM, optimizer: torch.optim.Optimizer, batch: ViewBatch, setting: Setting, device: torch.device
+) -> None:
+    """Print the most memory that an attack step with gradient checkpointing uses."""
+    model.enable_gradient_checkpointing()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    whole_step(model, optimizer, batch, setting, Clock(device))
+    print(f"peak memory of an attack step with gradient checkpointing: {peak_memory(device) / 2**30:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
