@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 
@@ -12,8 +13,15 @@ from hypothesis import strategies as st
 from geotrap_cli.bench.executors.in_process import InProcess
 from geotrap_cli.bench.job import Job, Outcome
 from geotrap_cli.bench.schedule import RETRIES, Schedule
+from geotrap_cli.options import CommonOptions
+from geotrap_cli.profile.load import LoadedProfile, load_profile
 
 Make = Callable[..., Job]
+
+
+@functools.cache
+def some_profile() -> LoadedProfile:
+    return load_profile("pos_opacity", env={})
 
 
 class Disorderly:
@@ -40,13 +48,10 @@ class Disorderly:
         self.closed = True
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(1, 5), st.integers(0, 2**16), st.data())
 def test_every_job_once_after_what_it_waits_for(slots: int, seed: int, data: st.DataObject) -> None:
-    from geotrap_cli.options import CommonOptions
-    from geotrap_cli.profile.load import load_profile
-
-    loaded = load_profile("pos_opacity", env={})
+    loaded = some_profile()
     jobs: list[Job] = []
     for number in range(data.draw(st.integers(1, 10))):
         earlier = [job.name for job in jobs]
