@@ -25,7 +25,8 @@ PARAMETERS = Path("checkpoints") / "last" / "parameters.safetensors"
 TOLERANCE = 1e-5
 METRIC_TOLERANCE = 1e-4
 
-pytestmark = pytest.mark.slow
+# One worker: its processes are many as it is, and what they leave is made once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("several")]
 
 #: Runs commands in turn and, of the process of index INTERRUPT, asks to end after so many steps of the first.
 SCRIPT = """
