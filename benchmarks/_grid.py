@@ -28,6 +28,7 @@ from geotrap_cli.profile.schema import Profile
 from geotrap_cli.runs import RunFolder, list_runs
 from geotrap_cli.training.attack import run_attack
 from geotrap_cli.training.defense import run_defense
+from geotrap_cli.training.finish import continue_run
 
 Result = TypeVar("Result")
 Array = NDArray[np.float64]
@@ -58,9 +59,8 @@ def finish_training(options: CommonOptions, loaded: LoadedProfile, console: Cons
     for run in earlier:
         if run.status == "finished":
             return run.path
-    unfinished = [str(run.path) for run in earlier if run.status != "running"] if resume else []
-    options = dataclasses.replace(options, resume=unfinished[0] if unfinished else None)
-    return run_defense(options, loaded, console).run
+    unfinished = [run for run in earlier if run.status != "running"] if resume else []
+    return continue_run(run_defense, unfinished, options, loaded, console).path
 
 
 def finish_attacks(options: CommonOptions, loaded: LoadedProfile, train_run: Path, console: Console) -> list[Cell]:

@@ -164,28 +164,25 @@ def attack_step(
     with clock.part("network, backward"):
         raw.backward(end.grad.to(raw.dtype))
     with clock.part("optimizer"):
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        _descend(model, optimizer)
 
 
-def reference_step(
-    model: GaussianGenerator, optimizer: torch.optim.Optimizer, held: ViewBatch, setting: Setting, clock: Clock
-) -> None:
-    """Take the same step as LGM's published code does: every object and view is a rasterizer call of its own."""
-    with clock.part("step"):
-        batch = held.to(clock.device)
-        optimizer.zero_grad(set_to_none=True)
-        with autocast("auto", clock.device):
-            raw = model(batch.images)
-        gaussians = model.activate(raw.float())
-        images = [
-            [_one_view(gaussians[b : b + 1], batch.cameras, b, v) for v in range(setting.views)]
-            for b in range(setting.objects)
-        ]
-        rgb, alpha = (torch.stack([torch.stack([image[i] for image in row]) for row in images]) for i in range(2))
-        losses(rgb, alpha, batch, setting).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+Draw = Callable[[GaussianBatch, Cameras], tuple[Tensor, Tensor]]
+"""Draws colours and alpha of all views of a batch."""
+
+
+def draw_at_once(gaussians: GaussianBatch, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    """Draw as the program does."""
+    rendered = render(gaussians, cameras)
+    return rendered.rgb, rendered.alpha
+
+
+def draw_one_by_one(gaussians: GaussianBatch, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    """Draw as LGM's published code does: every object and view is a rasterizer call of its own."""
+    objects, views = cameras.viewmats.shape[:2]
+    images = [[_one_view(gaussians[b : b + 1], cameras, b, v) for v in range(views)] for b in range(objects)]
+    rgb, alpha = (torch.stack([torch.stack([image[i] for image in row]) for row in images]) for i in range(2))
+    return rgb, alpha
 
 
 def _one_view(gaussians: GaussianBatch, cameras: Cameras, b: int, v: int) -> tuple[Tensor, Tensor]:
@@ -197,18 +194,26 @@ def _one_view(gaussians: GaussianBatch, cameras: Cameras, b: int, v: int) -> tup
 
 
 def whole_step(
-    model: GaussianGenerator, optimizer: torch.optim.Optimizer, held: ViewBatch, setting: Setting, clock: Clock
+    model: GaussianGenerator,
+    optimizer: torch.optim.Optimizer,
+    held: ViewBatch,
+    setting: Setting,
+    clock: Clock,
+    draw: Draw = draw_at_once,
 ) -> None:
-    """Take the attack step of :func:`attack_step` at once."""
+    """Take the attack step of :func:`attack_step` in one part."""
     with clock.part("step"):
         batch = held.to(clock.device)
         optimizer.zero_grad(set_to_none=True)
         with autocast("auto", clock.device):
             raw = model(batch.images)
-        rendered = render(model.activate(raw), batch.cameras)
-        losses(rendered.rgb, rendered.alpha, batch, setting).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        losses(*draw(model.activate(raw), batch.cameras), batch, setting).backward()
+        _descend(model, optimizer)
+
+
+def _descend(model: GaussianGenerator, optimizer: torch.optim.Optimizer) -> None:
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
 
 
 def network_pass(
@@ -243,8 +248,7 @@ def defense_step(
     with clock.part("network, backward"):
         raw.backward(end.grad.to(raw.dtype))
     with clock.part("optimizer"):
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        _descend(model, optimizer)
 
 
 def matmul_rate(device: torch.device) -> float:
@@ -312,7 +316,9 @@ def measure(setting: Setting, device: torch.device, repeats: int) -> None:
     )
     found = {
         "attack step": repeat(lambda clock: whole_step(model, fused, batch, setting, clock), device, repeats),
-        "reference step": repeat(lambda clock: reference_step(model, plain, batch, setting, clock), device, repeats),
+        "reference step": repeat(
+            lambda clock: whole_step(model, plain, batch, setting, clock, draw_one_by_one), device, repeats
+        ),
         "network alone": repeat(lambda clock: network_pass(model, fused, batch, setting, clock), device, repeats),
     }
     least = {name: min(clock.seconds["step"]) for name, clock in found.items()}
