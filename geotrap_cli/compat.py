@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch import library
 
 SCHEMAS: Final = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -21,7 +22,7 @@ SCHEMAS: Final = {
 }
 
 # A library that is garbage collected takes its schemas with it.
-_declared: list[torch.library.Library] = []
+_declared: list[library.Library] = []
 
 
 def ensure_torchvision() -> None:
@@ -35,9 +36,9 @@ def ensure_torchvision() -> None:
         return
     _load_extension(package)
     for name in missing_operators():
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        library.define(SCHEMAS[name])
-        _declared.append(library)
+        fragment = library.Library("torchvision", "FRAGMENT")
+        fragment.define(SCHEMAS[name])
+        _declared.append(fragment)
 
 
 def missing_operators() -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import library
 
 from geotrap_cli import compat
 
@@ -48,8 +49,8 @@ def test_a_declared_operator_still_cannot_be_called(probe: str) -> None:
 
 
 def test_operators_that_load_are_left_alone(probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    monkeypatch.setattr(compat, "_load_extension", lambda _: library.define(compat.SCHEMAS[probe]))
+    fragment = library.Library("torchvision", "FRAGMENT")
+    monkeypatch.setattr(compat, "_load_extension", lambda _: fragment.define(compat.SCHEMAS[probe]))
     compat.ensure_torchvision()
     assert compat._declared == []
 

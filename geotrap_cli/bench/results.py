@@ -14,7 +14,7 @@ import torch
 
 from geotrap_cli.bench.digest import digests_of
 from geotrap_cli.bench.job import Job
-from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS
+from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.store import STORE, ResultsStore, StoredCell, merge
 from geotrap_cli.plugins import load_plugin
 from geotrap_cli.reports.attack_runs import Selection
@@ -47,6 +47,7 @@ class Results:
         self._finished: set[str] = set()
         self._trained: set[str] = set()
         self._planned: dict[str, list[PlannedAttack]] = {}
+        self._paired: dict[tuple[str, str], dict[Trial, dict[str, StoredCell]]] = {}
         for row in self.rows:
             digests = digests_of(row.profile_name)
             if digests and row.cell.subject == DEFENDED:
@@ -87,10 +88,15 @@ class Results:
             cell = row.cell
             mine = (cell.subject, cell.key, cell.seed) == (DEFENDED, job.attack, job.seed) and row.weights in weights
             if mine and (cell.steps, cell.settings) in settings and row.inputs.get("code") == code:
-                both = {"undefended": row.undefended, "defended": row.weights}
                 trial = (cell.method, cell.steps, cell.settings, cell.seed)
-                found[trial] = stored_trials(self.rows, both)[trial]
+                found[trial] = self._trials_of(row.undefended, row.weights)[trial]
         return found
+
+    def _trials_of(self, undefended: str, defended: str) -> dict[Trial, dict[str, StoredCell]]:
+        pair = (undefended, defended)
+        if pair not in self._paired:
+            self._paired[pair] = stored_trials(self.rows, {UNDEFENDED: undefended, DEFENDED: defended})
+        return self._paired[pair]
 
     def is_trained(self, job: Job) -> bool:
         """Whether the weights of a job's defense are on this machine."""

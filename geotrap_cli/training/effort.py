@@ -45,10 +45,9 @@ class Effort:
 
     def payload(self, batch_size: int) -> dict[str, Any]:
         """Return the effort as JSON values."""
-        fields = dataclasses.asdict(self)
         return {
-            "steps": fields["steps"],
-            "seconds": fields["seconds"],
+            "steps": self.steps,
+            "seconds": self.seconds,
             "gradient_evaluations": self.gradient_evaluations(batch_size),
             "forward_passes": self.forward / batch_size,
         }
