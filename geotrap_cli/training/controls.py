@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.evaluation.cells import BENIGN, REFERENCES, Cell
+from geotrap_cli.profile.attack_tables import AttackTable
 from geotrap_cli.training.attack_context import split_groups
 from geotrap_cli.training.attack_grid import AttackGrid, Site
 from geotrap_cli.training.attack_plan import PlannedAttack
@@ -23,6 +24,11 @@ def control_subjects(controls: Sequence[str]) -> tuple[str, ...]:
     return (*found, *(BENIGN.values() if BENIGN_CONTROL in controls else ()))
 
 
+def is_controlled(attack: PlannedAttack, table: AttackTable) -> bool:
+    """Whether controls are run beside an attack."""
+    return not table.control_attacks or attack.family in table.control_attacks
+
+
 def run_controls(grid: AttackGrid, planned: Sequence[PlannedAttack]) -> list[Cell]:
     """Run the controls that the profile asks for beside its attacks, and note those that cannot be run.
 
@@ -34,9 +40,8 @@ def run_controls(grid: AttackGrid, planned: Sequence[PlannedAttack]) -> list[Cel
     sites |= dict.fromkeys(BENIGN.values(), _benign_site(grid) if BENIGN_CONTROL in controls else "")
     missing: dict[str, str] = {}
     cells = []
-    beside = [one for one in planned if not table.control_attacks or one.family in table.control_attacks]
-    for attack in beside:
-        for subject in control_subjects(controls):
+    for attack in planned:
+        for subject in control_subjects(controls) if is_controlled(attack, table) else ():
             cell = _control(grid, attack, subject, sites[subject])
             if isinstance(cell, Cell):
                 cells.append(cell)

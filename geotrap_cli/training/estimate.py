@@ -11,7 +11,7 @@ from torch import nn
 
 from geotrap_cli.defenses import Defense
 from geotrap_cli.errors import GeotrapError, UsageError
-from geotrap_cli.evaluation.cells import SUBJECTS
+from geotrap_cli.evaluation.cells import DISTILL, SUBJECTS
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import shipped_folder
 from geotrap_cli.options import CommonOptions
@@ -20,7 +20,7 @@ from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.profile.schema import Profile, RobustTable
 from geotrap_cli.runs import folder_name, resumable_run
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
-from geotrap_cli.training.controls import control_subjects
+from geotrap_cli.training.controls import control_subjects, is_controlled
 from geotrap_cli.training.cost import ObjectCost, count_object, measure_rate
 from geotrap_cli.training.dynamic_cost import DynamicCost, count_dynamic
 from geotrap_cli.training.layer_choice import layer_choice
@@ -130,7 +130,7 @@ class Plan:
         listed = phase.units if len(phase.units) <= LISTED_UNITS else _by_block(phase.units, self.blocks)
         width = max(map(len, listed))
         times = f"{phase.runs} x " if phase.runs > 1 else ""
-        evaluations = "1 evaluation" if phase.evaluations == 1 else f"{phase.evaluations} evaluations"
+        evaluations = {0: "no evaluation", 1: "1 evaluation"}.get(phase.evaluations, f"{phase.evaluations} evaluations")
         return [
             f"{phase.name}: trains {phase.trained:,} parameters in {len(phase.units)} units; "
             f"the generator has {self.parameters:,}",
@@ -195,9 +195,10 @@ def plan_attack(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     Raises:
         UsageError: An attack does not fit the generator.
     """
-    profile, phases = loaded.profile, []
+    profile, planned_attacks = loaded.profile, plan_attacks(loaded.profile)
     tune = profile.attack.tune.trials
-    for planned in plan_attacks(profile):
+    phases = [_distill_phase(options, profile)] if DISTILL in profile.attack.controls else []
+    for planned in planned_attacks:
         model = meta_model(profile)
         trained = planned.attack.prepare(model)
         cost = count_object(model, profile.model.gradient_checkpointing)
@@ -225,8 +226,19 @@ def _attack_phase(
     # Source objects are measured before and after.
     flops += (evaluations + 2) * objects * cost.forward
     memory = _memory(options, profile, model, trained, attack.batch_size, cost)
-    runs = len(SUBJECTS) + len(control_subjects(attack.controls))
+    controls = control_subjects(attack.controls) if is_controlled(planned, attack) else ()
+    runs = len(SUBJECTS) + len(controls)
     return Phase(planned.method, runs, _by_unit(model, trained), steps, evaluations, flops, memory)
+
+
+def _distill_phase(options: CommonOptions, profile: Profile) -> Phase:
+    """The training of the control; a run of it takes its steps and layers from the run that it attacks."""
+    model, steps, batch = meta_model(profile), profile.train.steps, profile.train.batch_size
+    trained = select_parameters(model, *layer_choice(model, profile))
+    cost = count_object(model, profile.model.gradient_checkpointing)
+    flops = steps * batch * (2 * cost.forward + cost.backward)
+    memory = _memory(options, profile, model, trained, batch, cost, copies_of_all=1)
+    return Phase("distillation, the control", 1, _by_unit(model, trained), steps, 0, flops, memory)
 
 
 def _plan(

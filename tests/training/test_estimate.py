@@ -115,6 +115,16 @@ class TestAttack:
             attack_cell.evaluation_steps(phase.steps, loaded.profile.attack.evaluations)
         )
 
+    def test_controls_are_counted_beside_the_attacks_that_have_them(
+        self, load_mini: Load, make_micro: Callable[..., LGM], known_cost: None
+    ) -> None:
+        controls = ("attack.controls=scratch,distill", "attack.control_attacks=full", "train.steps=9")
+        distilled, lora, full = plan_attack(CommonOptions(), load_mini("attack.methods=lora,full", *controls)).phases
+        assert (lora.runs, full.runs) == (2, 4)
+        # The teacher sees every batch of two, too.
+        assert (distilled.runs, distilled.steps, distilled.flops) == (1, 9, 9 * 2 * (3000 + 1000))
+        assert distilled.trained == plan_defense(CommonOptions(), load_mini()).phases[0].trained
+
 
 class TestPretrain:
     @pytest.mark.parametrize("steps", [3, 4, 5, 12])
