@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 # Before torch is imported: tests run side by side, and sums must not depend on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -75,6 +79,44 @@ def own_folders(shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """No test touches the user's cache or runs."""
     monkeypatch.setenv("GEOTRAP_CACHE", str(shared_cache))
     monkeypatch.setenv("GEOTRAP_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture(scope="session")
+def make_runs(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Runs commands one after another in a new folder of runs, which is returned; every command must succeed."""
+    from geotrap_cli.__main__ import main
+
+    def make(*commands: Sequence[str]) -> Path:
+        root = tmp_path_factory.mktemp("made") / "runs"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GEOTRAP_CACHE", str(shared_cache))
+            patch.setenv("GEOTRAP_RUNS", str(root))
+            for command in commands:
+                assert main([*command, "--quiet"]) == 0
+        return root
+
+    return make
+
+
+@pytest.fixture
+def open_browser() -> Iterator[Callable[..., Any]]:
+    """Opens a page in a headless Chromium that is installed on the machine; where none is, the test is skipped."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with contextlib.ExitStack() as stack:
+        playwright = stack.enter_context(sync_api.sync_playwright())
+
+        def open_(width: int, height: int, *flags: str) -> Any:
+            arguments = ["--no-sandbox", "--disable-dev-shm-usage", *flags]
+            browser = playwright.chromium.launch(executable_path=path, args=arguments, timeout=120_000)
+            stack.callback(browser.close)
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(120_000)
+            return page
+
+        yield open_
 
 
 @pytest.fixture(scope="session")

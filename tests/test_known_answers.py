@@ -33,14 +33,10 @@ def faint(make_micro: Callable[..., LGM], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def train_run(faint: Path, mini_profile: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def train_run(faint: Path, mini_profile: Path, make_runs: Callable[..., Path]) -> Path:
     """A run of ``geotrap train``, whose released weights the tests replace."""
-    root = tmp_path_factory.mktemp("known")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOTRAP_CACHE", str(shared_cache))
-        steps = ("--set", "train.steps=1", "--set", f"model.weights={faint}")
-        assert main(["train", "--quiet", "--profile", str(mini_profile), *EASY, *steps, "--runs", str(root)]) == 0
-    return next(root.iterdir())
+    steps = ("--set", "train.steps=1", "--set", f"model.weights={faint}")
+    return next(make_runs(["train", "--profile", str(mini_profile), *EASY, *steps]).iterdir())
 
 
 @pytest.fixture

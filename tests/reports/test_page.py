@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -25,7 +24,6 @@ from geotrap_cli.reports.request import CompareRequest
 from geotrap_cli.reports.suite_tables import number_text, overall_numbers
 
 STRONG, RESISTING = (18.0, 21.0, 23.0, 24.0, 24.5), (14.0, 15.0, 16.0, 16.5, 17.0)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Page(HTMLParser):
@@ -184,23 +182,8 @@ def test_log_steps_spread_the_early_ones() -> None:
     assert places["log"][0] == places["linear"][0] and places["log"][-1] == places["linear"][-1]
 
 
-@pytest.fixture
-def browser_page() -> Iterator[Any]:
-    """A page of a headless Chromium that is installed on the machine; none: the test is skipped."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=flags, timeout=120_000)
-        opened = browser.new_page(viewport={"width": 390, "height": 844})
-        opened.set_default_timeout(120_000)
-        yield opened
-        browser.close()
-
-
-def test_in_a_browser(runs: Any, pair_run: Path, browser_page: Any) -> None:
+def test_in_a_browser(runs: Any, pair_run: Path, open_browser: Callable[..., Any]) -> None:
+    browser_page = open_browser(390, 844, "--disable-gpu")
     result = compare(runs)
     report = result.files["report"].resolve().as_uri()
     asked: list[str] = []

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from geotrap_cli.__main__ import main
 from geotrap_cli.gaussians import GaussianBatch, activate
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.profile import LoadedProfile
@@ -27,14 +26,9 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def trained(mini_profile: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(mini_profile: Path, make_runs: Callable[..., Path]) -> Path:
     """A folder with one train run."""
-    root = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOTRAP_CACHE", str(shared_cache))
-        patch.setenv("GEOTRAP_RUNS", str(root))
-        assert main(["train", "--quiet", "--profile", str(mini_profile), "--set", "train.steps=2"]) == 0
-    return root
+    return make_runs(["train", "--profile", str(mini_profile), "--set", "train.steps=2"])
 
 
 @pytest.fixture

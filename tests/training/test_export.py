@@ -25,15 +25,10 @@ Export = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def runs(mini_profile: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(mini_profile: Path, make_runs: Callable[..., Path]) -> Path:
     """A defense, and lora and full fine-tuning of both sets of weights."""
-    root = tmp_path_factory.mktemp("export") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOTRAP_CACHE", str(shared_cache))
-        patch.setenv("GEOTRAP_RUNS", str(root))
-        assert main(["train", "--quiet", "--profile", str(mini_profile), "--set", "train.steps=2"]) == 0
-        assert main(["attack", "--quiet", "--lora", "--full", "--set", "attack.steps=1"]) == 0
-    return root
+    train = ["train", "--profile", str(mini_profile), "--set", "train.steps=2"]
+    return make_runs(train, ["attack", "--lora", "--full", "--set", "attack.steps=1"])
 
 
 @pytest.fixture

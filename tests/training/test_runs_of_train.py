@@ -45,15 +45,9 @@ def runs(tmp_path: Path) -> Callable[[], list[Path]]:
 
 
 @pytest.fixture(scope="module")
-def reference(mini_profile: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reference(mini_profile: Path, make_runs: Callable[..., Path]) -> Path:
     """The folder of a run that nothing interrupted."""
-    root = tmp_path_factory.mktemp("reference")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOTRAP_CACHE", str(shared_cache))
-        patch.setenv("GEOTRAP_RUNS", str(root))
-        assert main(["train", "--quiet", "--profile", str(mini_profile)]) == 0
-    (run,) = root.iterdir()
-    return run
+    return next(make_runs(["train", "--profile", str(mini_profile)]).iterdir())
 
 
 def steps(run: Path) -> list[int]:

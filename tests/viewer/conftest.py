@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from geotrap_cli.__main__ import main
 from geotrap_cli.cameras import Cameras, intrinsics_from_fov, orbit_viewmats
 from geotrap_cli.evaluation.cells import Cell, CellEvaluation
 from geotrap_cli.evaluation.evaluate import ObjectRenders, ObjectScore
@@ -64,16 +63,11 @@ def shown(tmp_path: Path) -> AttackGaussians:
 
 
 @pytest.fixture(scope="session")
-def attacked(mini_profile: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def attacked(mini_profile: Path, make_runs: Callable[..., Path]) -> Path:
     """The run of an attack of four steps, evaluated after two and four; not to be changed."""
-    root = tmp_path_factory.mktemp("view") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOTRAP_CACHE", str(shared_cache))
-        patch.setenv("GEOTRAP_RUNS", str(root))
-        assert main(["train", "--quiet", "--profile", str(mini_profile), "--set", "train.steps=2"]) == 0
-        assert main(["attack", "--quiet", "--lora", "--set", "attack.keep_gaussians=2"]) == 0
-    (run,) = root.glob("*-attack-*")
-    return run
+    train = ["train", "--profile", str(mini_profile), "--set", "train.steps=2"]
+    root = make_runs(train, ["attack", "--lora", "--set", "attack.keep_gaussians=2"])
+    return next(root.glob("*-attack-*"))
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from geotrap_cli.viewer.server import Server
 from geotrap_cli.viewer.sources import AttackGaussians
 
 pytest.importorskip("viser", reason="viser is not installed")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 VERDICT = "VALID: the defense withstood what was tested."
 
 
@@ -78,23 +76,8 @@ def test_which_addresses_are_local(host: str, local: bool) -> None:
     assert ViewRequest(host=host).is_local is local
 
 
-@pytest.fixture
-def browser_page() -> Iterator[Any]:
-    """A page of a headless Chromium that is installed on the machine; none: the test is skipped."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=flags, timeout=120_000)
-        opened = browser.new_page(viewport={"width": 640, "height": 400})
-        opened.set_default_timeout(120_000)
-        yield opened
-        browser.close()
-
-
-def test_in_a_browser(exhibit: Exhibit, browser_page: Any) -> None:
+def test_in_a_browser(exhibit: Exhibit, open_browser: Callable[..., Any]) -> None:
+    browser_page = open_browser(640, 400, "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
     asked: list[str] = []
     problems: list[str] = []
     browser_page.on("request", lambda request: asked.append(request.url))
