@@ -109,6 +109,20 @@ class GaussianGenerator(ModelMixin, ConfigMixin, PeftAdapterMixin):
         """The convolutions after the last nonlinearity, in order; each unit is one module."""
 
     @property
+    @abstractmethod
+    def stages(self) -> tuple[str, ...]:
+        """Names of the modules whose outputs are the features ``[B·V, C, H, W]`` of each resolution, in order.
+
+        There is one a resolution on the way down and up, and ``bottleneck`` between them. One that puts out more than
+        one tensor has the features first.
+        """
+
+    @property
+    @abstractmethod
+    def bottleneck(self) -> str:
+        """Name of the module whose output is the features ``[B·V, C, H, W]`` between the way down and the way up."""
+
+    @property
     def activations(self) -> Activations:
         """The functions from raw channels to Gaussians."""
         return LGM_ACTIVATIONS

@@ -41,8 +41,17 @@ class WeightsSource:
     old_rotation: bool = False
 
     def load(self, device: torch.device | str = "cpu") -> GaussianGenerator:
-        """Return the generator; as :func:`load_generator`."""
-        return load_generator(self.preset, self.weights, device, self.family, self.old_rotation)
+        """Return the generator in float32 and evaluation mode.
+
+        Raises:
+            UsageError: When the family or the preset is unknown, or the weights do not exist, are damaged or do not
+                fit.
+            GeotrapError: The hub answers with an error.
+        """
+        settings = preset_settings(load_family(self.family), self.preset)
+        path = self.locate()
+        model = load_family(self.family).network()(**settings) if path is None else _load_path(self, path)
+        return model.to(device).eval()
 
     def locate(self, whole: bool = True) -> Path | None:
         """Return the folder or file that is meant, fetched where it lies on the hub; None for what is built in.
@@ -72,21 +81,12 @@ def load_generator(
     family: str = DEFAULT_FAMILY,
     old_rotation: bool = False,
 ) -> GaussianGenerator:
-    """A generator in float32 and evaluation mode; the arguments are those of :class:`WeightsSource`.
-
-    Raises:
-        UsageError: When the family or the preset is unknown, or the weights do not exist, are damaged or do not fit.
-        GeotrapError: The hub answers with an error.
-    """
-    source = WeightsSource(weights, preset, family, old_rotation)
-    settings = preset_settings(load_family(family), preset)
-    path = source.locate()
-    model = load_family(family).network()(**settings) if path is None else _load_path(source, path)
-    return model.to(device).eval()
+    """Return the generator of a :class:`WeightsSource`, whose arguments and errors these are."""
+    return WeightsSource(weights, preset, family, old_rotation).load(device)
 
 
 def find_settings(source: WeightsSource) -> tuple[type[GeneratorFamily], Settings]:
-    """The family and settings that :func:`load_generator` would build, without reading any weights.
+    """The family and settings of what :meth:`WeightsSource.load` would build, without reading any weights.
 
     Raises:
         UsageError: When the family or the preset is unknown, or the weights are a path that does not exist or is no

@@ -5,13 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from geotrap_cli.errors import UsageError
+from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.plugins import suggestion
+
+Head = Annotated[
+    str | None,
+    Field(min_length=1, description="Module whose inputs are the features; none: the first of the generator's head."),
+]
+Layer = Annotated[
+    str | None, Field(min_length=1, description="Module whose outputs are the features; none: the bottleneck.")
+]
 
 
 @dataclass
@@ -35,6 +46,29 @@ def check_modules(model: nn.Module, names: Sequence[str], option: str) -> None:
     for name in names:
         if name not in known:
             raise UsageError(f"{option}: the generator has no module '{name}'", suggestion(name, known))
+
+
+def find_head(model: GaussianGenerator, name: str | None, option: str) -> str:
+    """Return the module of that name, or the first one after the last nonlinearity where none is named.
+
+    Raises:
+        UsageError: The generator has no such module.
+    """
+    return _find(model, name or model.head_units[0], option)
+
+
+def find_layer(model: GaussianGenerator, name: str | None, option: str) -> str:
+    """Return the module of that name, or the bottleneck where none is named.
+
+    Raises:
+        UsageError: The generator has no such module.
+    """
+    return _find(model, name or model.bottleneck, option)
+
+
+def _find(model: GaussianGenerator, name: str, option: str) -> str:
+    check_modules(model, [name], option)
+    return name
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.robust.streams import Stream
-from geotrap_defenses._features import check_modules, sample_rows, watch
+from geotrap_defenses._features import Head, find_head, sample_rows, watch
 from geotrap_defenses._mix import mixed
 
 RIDGE = 1e-6
@@ -24,7 +24,7 @@ class ConditionNumberConfig(DefenseConfig):
 
     well_weight: float = Field(default=1.0, ge=0, description="l1, weight of the well-conditioning on source objects.")
     ill_weight: float = Field(default=1.0, gt=0, description="l2, weight of the ill-conditioning on target objects.")
-    head: str = Field(default="unet.conv_out", min_length=1, description="Module whose input are the features.")
+    head: Head = None
     samples: int = Field(default=4096, ge=2, description="Random pixels of each side (pixels).")
 
 
@@ -48,18 +48,18 @@ class ConditionNumberDefense(Defense):
     shows: ClassVar[tuple[str, ...]] = ("condition_source", "condition_target")
 
     def prepare(self, context: DefenseContext) -> None:
-        """Check that the head exists."""
+        """Find the head."""
         super().prepare(context)
-        check_modules(context.model, [self.config.head], "defense.condition_number.head")
+        self.head = find_head(context.model, self.config.head, "defense.condition_number.head")
 
     def losses(self, source: ViewBatch, target: ViewBatch, step: int) -> LossTerms:
         """Return the terms of a step; ``condition_*`` are σ_max/σ_min."""
         context, config = self.context, self.config
-        with watch(context.model, [config.head], inputs=True) as features:
+        with watch(context.model, [self.head], inputs=True) as features:
             kept = context.retained(source)
-            source_features = features.by_name[config.head]
+            source_features = features.by_name[self.head]
             context.gaussians(target.images)
-            target_features = features.by_name[config.head]
+            target_features = features.by_name[self.head]
         random = context.generator(step, Stream.DEFENSE_SAMPLES)
         well = spectrum(sample_rows(source_features, config.samples, random))
         ill = spectrum(sample_rows(target_features, config.samples, random))

@@ -21,7 +21,7 @@ from geotrap_cli.profile.base import Count
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.streams import Stream
-from geotrap_defenses._features import check_modules, watch
+from geotrap_defenses._features import Head, find_head, watch
 from geotrap_defenses._mix import backward, capped, mixed
 
 Weights = dict[str, Tensor]
@@ -39,7 +39,7 @@ class MlacConfig(DefenseConfig):
     second_order: bool = Field(
         default=True, description="Differentiate through the attack; false: what it adds is constant."
     )
-    head: str = Field(default="unet.conv_out", min_length=1, description="Module that is fitted anew: a convolution.")
+    head: Head = None
     samples: int = Field(default=2048, ge=2, description="Random pixels on which it is fitted (pixels).")
     ridge: float = Field(default=1e-3, gt=0, description="Ridge penalty, as a share of the features' mean variance.")
 
@@ -67,15 +67,15 @@ class MlacDefense(Defense):
     shows: ClassVar[tuple[str, ...]] = ("undecoded",)
 
     def prepare(self, context: DefenseContext) -> None:
-        """Check that the head exists.
+        """Find the head.
 
         Raises:
-            UsageError: It does not, or is no convolution.
+            UsageError: There is no such module, or it is no convolution.
         """
         super().prepare(context)
-        check_modules(context.model, [self.config.head], "defense.mlac.head")
-        if not isinstance(context.model.get_submodule(self.config.head), torch.nn.Conv2d):
-            raise UsageError(f"defense.mlac.head: {self.config.head} is no convolution", "Name the last one")
+        self.head = find_head(context.model, self.config.head, "defense.mlac.head")
+        if not isinstance(context.model.get_submodule(self.head), torch.nn.Conv2d):
+            raise UsageError(f"defense.mlac.head: {self.head} is no convolution", "Name the last one")
 
     @property
     def gradients(self) -> float:
@@ -104,7 +104,7 @@ class MlacDefense(Defense):
 
     def score(self, target: ViewBatch, weights: Mapping[str, Tensor], step: int) -> Tensor:
         """Return the share of the variance of the undefended raw channels that no linear head decodes, a scalar."""
-        context, head = self.context, self.config.head
+        context, head = self.context, self.head
         taught = context.taught(target.images)
         with watch(context.model, [head], inputs=True) as features:
             context.gaussians(target.images, weights)

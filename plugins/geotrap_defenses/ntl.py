@@ -10,7 +10,7 @@ from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.robust.streams import Stream
-from geotrap_defenses._features import check_modules, sample_rows, watch
+from geotrap_defenses._features import Layer, find_layer, sample_rows, watch
 from geotrap_defenses._mix import mixed
 from geotrap_defenses._mmd import mmd
 from geotrap_defenses._noise import add_noise
@@ -25,9 +25,7 @@ class NtlConfig(DefenseConfig):
     weight: float = Field(default=4000.0, gt=0, description="Weight of the bounded term beside the distillation.")
     factor: float = Field(default=0.1, gt=0, description="a, factor of the product under the bound.")
     cap: float = Field(default=0.1, gt=0, description="c, the bound of a·K·MMD; beyond it nothing pushes.")
-    layer: str = Field(
-        default="unet.mid_block", min_length=1, description="Module whose features are told apart, the bottleneck."
-    )
+    layer: Layer = None
     samples: int = Field(default=256, ge=2, description="Pixels of each side whose features are compared (pixels).")
 
 
@@ -52,17 +50,17 @@ class NtlDefense(Defense):
     shows: ClassVar[tuple[str, ...]] = ("target_distance", "mmd")
 
     def prepare(self, context: DefenseContext) -> None:
-        """Check that the layer exists, and leave the undefended weights by a hair.
+        """Find the layer, and leave the undefended weights by a hair.
 
         At these weights themselves the distance to them is zero and has no gradient, so that nothing would ever push.
         """
         super().prepare(context)
-        check_modules(context.model, [self.config.layer], "defense.ntl.layer")
+        self.layer = find_layer(context.model, self.config.layer, "defense.ntl.layer")
         add_noise(context, HAIR)
 
     def losses(self, source: ViewBatch, target: ViewBatch, step: int) -> LossTerms:
         """Return the terms of a step."""
-        context, layer = self.context, self.config.layer
+        context, layer = self.context, self.layer
         with watch(context.model, [layer]) as features:
             kept = context.retained(source)
             source_features = features.by_name[layer]

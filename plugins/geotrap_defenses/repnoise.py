@@ -26,9 +26,8 @@ class RepnoiseConfig(DefenseConfig):
     noise_weight: float = Field(default=1e-3, ge=0, description="β, weight of the distance of features to noise.")
     ascent_weight: float = Field(default=1.0, ge=0, description="α, weight of -log L on target objects.")
     layers: Names = Field(
-        default=("unet.down_blocks", "unet.mid_block", "unet.up_blocks"),
-        min_length=1,
-        description="Modules whose outputs count; a list of modules stands for all in it.",
+        default=(),
+        description="Modules whose outputs count; a list of modules stands for all in it. None: one a resolution.",
     )
     samples: int = Field(default=128, ge=2, description="Pixels of each layer that are compared (pixels).")
 
@@ -54,7 +53,9 @@ class RepnoiseDefense(Defense):
     def prepare(self, context: DefenseContext) -> None:
         """Find the layers."""
         super().prepare(context)
-        self.layers = expand_modules(context.model, self.config.layers, "defense.repnoise.layers")
+        self.layers = expand_modules(
+            context.model, self.config.layers or context.model.stages, "defense.repnoise.layers"
+        )
 
     def losses(self, source: ViewBatch, target: ViewBatch, step: int) -> LossTerms:
         """Return the terms of a step."""

@@ -19,7 +19,7 @@ from geotrap_cli.training.robust.places import shifted
 from geotrap_cli.training.robust.streams import Stream, numpy_stream
 from geotrap_cli.training.terms import Term
 from geotrap_defenses._adversaries import AdversaryConfig, played_through
-from geotrap_defenses._features import check_modules, watch
+from geotrap_defenses._features import Layer, find_layer, watch
 
 Data = Annotated[tuple[Literal["target", "source_then_target"], ...], Field(min_length=1), BeforeValidator(split_names)]
 SWITCH = (6.0, 3.0)
@@ -47,7 +47,7 @@ class TarConfig(AdversaryConfig):
     hidden_weight: float = Field(
         default=1.0, ge=0, description="Weight of the distance of hidden features on source objects; 0: none."
     )
-    layer: str = Field(default="unet.mid_block", min_length=1, description="Module whose features are those.")
+    layer: Layer = None
 
 
 class TarDefense(Defense):
@@ -74,10 +74,10 @@ class TarDefense(Defense):
     shows: ClassVar[tuple[str, ...]] = ("tampered", "hidden")
 
     def prepare(self, context: DefenseContext) -> None:
-        """Check that the layer exists."""
+        """Find the layer."""
         super().prepare(context)
         if self.config.hidden_weight > 0:
-            check_modules(context.model, [self.config.layer], "defense.tar.layer")
+            self.layer = find_layer(context.model, self.config.layer, "defense.tar.layer")
 
     @property
     def gradients(self) -> float:
@@ -135,7 +135,7 @@ class TarDefense(Defense):
     def _kept(self, context: DefenseContext, source: ViewBatch) -> tuple[Term, Tensor]:
         if self.config.hidden_weight == 0:
             return context.retained(source), torch.zeros(())
-        layer = self.config.layer
+        layer = self.layer
         with watch(context.model, [layer]) as student:
             kept = context.retained(source)
         with watch(context.teacher, [layer]) as teacher:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from geotrap_cli.__main__ import main
-from geotrap_cli.models import loading
+from geotrap_cli.models.loading import WeightsSource
 from geotrap_cli.run_folder import RunFolder
 from geotrap_cli.training import pretrain
 from geotrap_cli.training.pretrain import PretrainObjective
@@ -24,11 +24,11 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 def small_random(make_micro: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights are those of the tiny generator: pretraining always begins from a preset."""
 
-    def load(preset: str, weights: str, *rest: Any) -> Any:
-        assert weights == "random"
+    def load(source: WeightsSource, *rest: Any) -> Any:
+        assert source.weights == "random"
         return make_micro(torch.initial_seed())
 
-    monkeypatch.setattr(loading, "load_generator", load)
+    monkeypatch.setattr(WeightsSource, "load", load)
 
 
 def rows(run: Path) -> list[dict[str, Any]]:

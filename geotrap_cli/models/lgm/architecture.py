@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Final
+from typing import ClassVar, Final
 
 from geotrap_cli.errors import UsageError
+from geotrap_cli.models.settings import NetworkSettings
 
 LAYERS_PER_BLOCK: Final = 2
 """Residual blocks of a down block; an up block has one more, as it also takes in what entered the down block."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Architecture:
+class Architecture(NetworkSettings):
     """Everything that decides the shapes of an LGM. The defaults are those of the released weights (``big``).
 
     Attributes:
@@ -35,6 +36,8 @@ class Architecture:
         UsageError: When the values contradict one another.
     """
 
+    network_name: ClassVar[str] = "LGM"
+
     down_channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 1024)
     down_attention: tuple[bool, ...] = (False, False, False, True, True, True)
     mid_attention: bool = True
@@ -55,28 +58,6 @@ class Architecture:
         _check_skips(self)
         _check_divisibility(self)
         _check_resolution(self)
-
-    def asdict(self) -> dict[str, Any]:
-        """The values as JSON-able constructor arguments."""
-        return {
-            field.name: list(value) if isinstance(value := getattr(self, field.name), tuple) else value
-            for field in dataclasses.fields(self)
-        }
-
-
-def architecture(values: dict[str, Any]) -> Architecture:
-    """An architecture from constructor arguments, lists allowed for tuples.
-
-    Raises:
-        UsageError: For an unknown field, or values that contradict one another.
-    """
-    known = {field.name for field in dataclasses.fields(Architecture)}
-    if unknown := sorted(values.keys() - known):
-        raise UsageError(f"LGM has no setting {', '.join(unknown)}", hint=f"It has {', '.join(sorted(known))}.")
-    arguments: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    return Architecture(**arguments)
 
 
 def _check_types(arch: Architecture) -> None:

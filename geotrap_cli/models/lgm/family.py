@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from geotrap_cli.models.family import Settings
-from geotrap_cli.models.lgm.architecture import architecture
+from geotrap_cli.models.lgm.architecture import Architecture
 from geotrap_cli.models.lgm.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class LGMFamily:
     @classmethod
     def check(cls, settings: Mapping[str, Any]) -> Settings:
         """All settings as ``geotrap_cli.models.lgm.architecture.Architecture`` has them."""
-        return architecture(dict(settings)).asdict()
+        return Architecture.parse(settings).asdict()
 
     @classmethod
     def network(cls) -> type[GaussianGenerator]:

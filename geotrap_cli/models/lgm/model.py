@@ -18,7 +18,7 @@ from geotrap_cli.models.generator import (
     ModelMixin,  # noqa: F401  # diffusers looks for it beside a component
     UnitPlace,
 )
-from geotrap_cli.models.lgm.architecture import architecture
+from geotrap_cli.models.lgm.architecture import Architecture
 from geotrap_cli.models.lgm.attention import MVAttention
 from geotrap_cli.models.lgm.fusion import fold_into
 from geotrap_cli.models.lgm.presets import preset
@@ -59,7 +59,7 @@ class LGM(GaussianGenerator):
         old_rotation: bool = False,
     ) -> None:
         super().__init__()
-        arch = architecture(
+        arch = Architecture.parse(
             {
                 "down_channels": list(down_channels),
                 "down_attention": list(down_attention),
@@ -134,6 +134,20 @@ class LGM(GaussianGenerator):
     def head_units(self) -> tuple[str, ...]:
         """The 3x3 convolution and, where it is not fused away, the 1x1 behind it."""
         return ("unet.conv_out",) if isinstance(self.conv, nn.Identity) else ("unet.conv_out", "conv")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The blocks of the U-Net."""
+        down, up = (
+            [f"unet.{side}_blocks.{index}" for index in range(len(getattr(self.unet, f"{side}_blocks")))]
+            for side in ("down", "up")
+        )
+        return (*down, self.bottleneck, *up)
+
+    @property
+    def bottleneck(self) -> str:
+        """The middle block."""
+        return "unet.mid_block"
 
     def fuse_head(self) -> LGM:
         """Fold ``conv`` into ``unet.conv_out``, in place, and return the model; a fused model stays as it is.

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Final
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.models.lgm.architecture import Architecture, architecture
+from geotrap_cli.models.lgm.architecture import Architecture
 
 _SMALL = Architecture(
     up_channels=(1024, 1024, 512, 256), up_attention=(True, True, True, False), splat_size=64, output_size=256
@@ -43,4 +43,4 @@ def preset(name: str, **overrides: Any) -> Architecture:
     """
     if name not in PRESETS:
         raise UsageError(f"There is no model preset {name!r}", hint=f"Choose one of {', '.join(PRESETS)}.")
-    return architecture(dataclasses.asdict(PRESETS[name]) | overrides)
+    return Architecture.parse(dataclasses.asdict(PRESETS[name]) | overrides)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import ClassVar, Final
 
 from geotrap_cli.errors import UsageError
+from geotrap_cli.models.settings import NetworkSettings
 
 CHANNELS_PER_GROUP: Final = 4
 MOST_GROUPS: Final = 32
@@ -15,7 +15,7 @@ MOST_GROUPS: Final = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Architecture:
+class Architecture(NetworkSettings):
     """Everything that a Splatter Image network is made from. The defaults are those of the weights for Objaverse.
 
     Attributes:
@@ -34,6 +34,8 @@ class Architecture:
     Raises:
         UsageError: When the values contradict one another.
     """
+
+    network_name: ClassVar[str] = "Splatter Image"
 
     base_channels: int = 128
     channel_mult: tuple[int, ...] = (1, 2, 2, 2)
@@ -69,27 +71,6 @@ class Architecture:
     def resolutions(self) -> tuple[int, ...]:
         """Height and width of the features per resolution."""
         return tuple(self.input_size >> level for level in range(len(self.channel_mult)))
-
-    def asdict(self) -> dict[str, Any]:
-        """The values as JSON-able constructor arguments."""
-        values = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def architecture(values: Mapping[str, Any]) -> Architecture:
-    """An architecture from constructor arguments, lists allowed for tuples.
-
-    Raises:
-        UsageError: For an unknown field, or values that contradict one another.
-    """
-    known = {field.name for field in dataclasses.fields(Architecture)}
-    if unknown := sorted(values.keys() - known):
-        what = f"Splatter Image has no setting {', '.join(unknown)}"
-        raise UsageError(what, hint=f"It has {', '.join(sorted(known))}.")
-    arguments: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    return Architecture(**arguments)
 
 
 def norm_groups(channels: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from geotrap_cli.errors import UsageError
 from geotrap_cli.models.family import Settings
-from geotrap_cli.models.splatter_image.architecture import architecture
+from geotrap_cli.models.splatter_image.architecture import Architecture
 from geotrap_cli.models.splatter_image.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SplatterImageFamily:
     @classmethod
     def check(cls, settings: Mapping[str, Any]) -> Settings:
         """All settings as ``geotrap_cli.models.splatter_image.architecture.Architecture`` has them."""
-        return architecture(settings).asdict()
+        return Architecture.parse(settings).asdict()
 
     @classmethod
     def network(cls) -> type[GaussianGenerator]:

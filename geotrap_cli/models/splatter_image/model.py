@@ -15,7 +15,7 @@ from geotrap_cli.models.generator import (
     ModelMixin,  # noqa: F401  # diffusers looks for it beside a component
     UnitPlace,
 )
-from geotrap_cli.models.splatter_image.architecture import architecture
+from geotrap_cli.models.splatter_image.architecture import Architecture
 from geotrap_cli.models.splatter_image.head import make_head, raw_gaussians
 from geotrap_cli.models.splatter_image.unet import ResidualBlock, SongUNet
 from geotrap_cli.models.splatter_image.units import ENCODER, OUT, place_of, unit_of
@@ -63,7 +63,7 @@ class SplatterImage(GaussianGenerator):
         fov_deg: float = 49.134342641202636,
     ) -> None:
         super().__init__()
-        self.arch = architecture(
+        self.arch = Architecture.parse(
             {
                 "base_channels": base_channels,
                 "channel_mult": list(channel_mult),
@@ -121,6 +121,18 @@ class SplatterImage(GaussianGenerator):
     def head_units(self) -> tuple[str, ...]:
         """The 3x3 convolution that ends the U-Net and the 1x1 behind it."""
         return (f"{ENCODER}.dec.{self.input_size}x{self.input_size}_aux_conv", OUT)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The last residual block of each resolution and side, and the bottleneck."""
+        blocks = [name for name, module in self.named_modules() if isinstance(module, ResidualBlock)]
+        return tuple({self.place(name).block: name for name in blocks}.values())
+
+    @property
+    def bottleneck(self) -> str:
+        """The second of the blocks at the lowest resolution with which the way up begins."""
+        side = self.arch.resolutions[-1]
+        return f"{ENCODER}.dec.{side}x{side}_in1"
 
 
 def _colours(view: Tensor) -> Tensor:

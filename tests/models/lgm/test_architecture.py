@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.models.lgm.architecture import Architecture, architecture
+from geotrap_cli.models.lgm.architecture import Architecture
 from geotrap_cli.models.lgm.presets import PRESETS, preset
 
 
@@ -42,7 +42,7 @@ def test_unknown_preset_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_json(name: str) -> None:
-    assert architecture(json.loads(json.dumps(PRESETS[name].asdict()))) == PRESETS[name]
+    assert Architecture.parse(json.loads(json.dumps(PRESETS[name].asdict()))) == PRESETS[name]
 
 
 def test_attention_can_be_left_out() -> None:

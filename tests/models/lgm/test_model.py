@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from geotrap_defenses._features import watch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -200,6 +201,13 @@ def test_gradient_checkpointing_changes_nothing_but_recomputes(miniature: LGM, i
         torch.testing.assert_close(recomputed[name], gradient, rtol=0, atol=0)
     miniature.disable_gradient_checkpointing()
     assert gradients()[1] == 1
+
+
+def test_features_of_every_resolution_can_be_watched(miniature: LGM, images: Tensor) -> None:
+    with watch(miniature, miniature.stages) as features:
+        miniature(images)
+    assert list(features.by_name) == list(miniature.stages)
+    assert features.by_name[miniature.bottleneck].shape[-1] == min(f.shape[-1] for f in features.by_name.values())
 
 
 def test_unknown_preset_and_bad_override() -> None:

@@ -7,17 +7,18 @@ from itertools import chain
 
 import pytest
 import torch
+from geotrap_defenses._features import watch
 from torch import Tensor
 
 from geotrap_cli.cameras import LGM_RADIUS, Cameras
 from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.models.family import load_family, preset_settings
 from geotrap_cli.models.loading import load_generator
-from geotrap_cli.models.splatter_image.architecture import architecture
+from geotrap_cli.models.splatter_image.architecture import Architecture
 from geotrap_cli.models.splatter_image.head import SH_C0, SH_C1, raw_gaussians
 from geotrap_cli.models.splatter_image.model import SplatterImage
 
-ARCH = architecture({"input_size": 16, "channel_mult": [1, 1], "znear": 1.0, "zfar": 3.0, "camera_radius": 2.0})
+ARCH = Architecture.parse({"input_size": 16, "channel_mult": [1, 1], "znear": 1.0, "zfar": 3.0, "camera_radius": 2.0})
 UNIT = LGM_RADIUS / 2.0
 
 
@@ -108,6 +109,14 @@ def test_units_hold_each_tensor_once_and_places_are_told(miniature: SplatterImag
         miniature.unit_of("unet.conv_in.weight")
 
 
+def test_features_of_every_resolution_can_be_watched(miniature: SplatterImage, images: Tensor) -> None:
+    assert miniature.bottleneck in miniature.stages
+    with watch(miniature, miniature.stages) as features:
+        miniature(images)
+    sizes = [features.by_name[name].shape[-1] for name in miniature.stages]
+    assert sizes == [16, 8, 8, 8, 16]
+
+
 def test_gradient_checkpointing_changes_nothing(miniature: SplatterImage, images: Tensor) -> None:
     gradients = []
     for _ in range(2):
@@ -139,7 +148,7 @@ def test_fresh_gaussians_are_faint_small_and_in_front_of_the_camera(images: Tens
 )
 def test_settings_that_contradict_one_another(settings: dict[str, object], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        architecture(settings)
+        Architecture.parse(settings)
 
 
 def test_unknown_sizes_and_shapes_are_told(miniature: SplatterImage) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from geotrap_defenses._features import expand_modules, sample_rows, watch
+from geotrap_defenses._features import expand_modules, find_head, find_layer, sample_rows, watch
 from geotrap_defenses._mmd import mmd
 from geotrap_defenses.condition_number import (
     condition,
@@ -24,6 +24,7 @@ from geotrap_defenses.repnoise import noise_distance
 from geotrap_defenses.tar import distance
 from torch.nn import functional as F
 
+from geotrap_cli.errors import UsageError
 from geotrap_cli.models.loading import save_generator
 from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile import LoadedProfile
@@ -135,6 +136,14 @@ def test_hooks_go_when_the_watch_ends_and_lists_stand_for_their_members(micro: A
     micro(torch.ones(1, 4, 9, 16, 16))
     assert features.by_name["unet.mid_block"] is first
     assert not any(module._forward_hooks for module in micro.modules())
+
+
+def test_layers_that_are_not_named_are_the_generator_s_own(micro: Any) -> None:
+    assert find_layer(micro, None, "x") == "unet.mid_block"
+    assert find_head(micro, None, "x") == "unet.conv_out"
+    assert find_layer(micro, "unet.conv_in", "x") == "unet.conv_in"
+    with pytest.raises(UsageError, match=r"defense\.tar\.layer: the generator has no module 'unet\.mid_blok'"):
+        find_layer(micro, "unet.mid_blok", "defense.tar.layer")
 
 
 def test_rows_are_pixels() -> None:
