@@ -17,7 +17,8 @@ NAMES = st.lists(
 
 @pytest.mark.parametrize("name", sorted(shipped_profiles()))
 def test_shipped_profiles_round_trip(name: str, tmp_path: Path) -> None:
-    overrides = [f"data.root={tmp_path}"] if name in ("objects128", "lgm_big") else []
+    roots = {"objects128": "data.root", "lgm_big": "data.root", "cross_data": "attack.data.root"}
+    overrides = [f"{roots[name]}={tmp_path}"] if name in roots else []
     loaded = load_profile(name, overrides)
     (tmp_path / "copy.toml").write_text(dump_toml(loaded.profile, loaded.origins))
     again = load_profile(tmp_path / "copy.toml")

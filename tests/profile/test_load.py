@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,20 +13,21 @@ from geotrap_cli.profile import LoadedProfile, load_profile, shipped_profiles
 
 WriteProfile = Callable[[str, str], Path]
 
-NEEDS_A_FOLDER = {"objects128", "lgm_big"}
+#: Shipped profiles whose data lie in a folder of the user's, and the key that names it.
+NEEDS_A_FOLDER = {"objects128": "data.root", "lgm_big": "data.root", "cross_data": "attack.data.root"}
 
 
 @pytest.mark.parametrize("name", sorted(shipped_profiles()))
 def test_shipped_profile_is_valid(name: str, tmp_path: Path) -> None:
-    overrides = [f"data.root={tmp_path}"] if name in NEEDS_A_FOLDER else []
+    overrides = [f"{NEEDS_A_FOLDER[name]}={tmp_path}"] if name in NEEDS_A_FOLDER else []
     loaded = load_profile(name, overrides)
     assert loaded.name == name
     assert loaded.source == f"shipped profile {name}"
 
 
-@pytest.mark.parametrize("name", sorted(NEEDS_A_FOLDER))
-def test_profile_of_a_folder_says_how_to_name_it(name: str) -> None:
-    with pytest.raises(UsageError, match=r"data\.root: data set 'blender' needs it; add --set data\.root="):
+@pytest.mark.parametrize(("name", "key"), sorted(NEEDS_A_FOLDER.items()))
+def test_profile_of_a_folder_says_how_to_name_it(name: str, key: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{key}: data set 'blender' needs it; add --set {key}=")):
         load_profile(name)
     assert load_profile(name, complete=False).profile.data.root is None
 
