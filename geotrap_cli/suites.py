@@ -63,8 +63,8 @@ SUITES: Final[dict[str, Suite]] = {
     "quick": Suite(
         lambda: QUICK,
         fields={
-            "steps": 100,
-            "evaluations": 5,
+            "steps": 80,
+            "evaluations": 4,
             "controls": ("scratch", "distill"),
             # Random weights want a recipe made for training from scratch, and one cell of each is enough for a look.
             "control_attacks": ("full_lgm",),

@@ -106,6 +106,18 @@ def test_rescaling_keeps_what_the_generator_shows(faint: Path) -> None:
         torch.testing.assert_close(scaled(images), plain(images), rtol=1e-3, atol=1e-3)
 
 
+def test_non_transferable_learning_falls(faint: Path, mini_profile: Path, make_runs: Callable[..., Path]) -> None:
+    """The defense `ntl` leaves the outputs on target objects far off, and fine-tuning brings them back."""
+    steps = ("--set", "train.steps=20", "--set", "train.lr=3e-3", "--set", f"model.weights={faint}")
+    train = ["train", "--defense", "ntl", "--profile", str(mini_profile), *EASY, *steps]
+    runs = make_runs(train, ["attack", *BUDGET, "--full", "--no-controls"], ["compare"])
+    (trained,), (compared,) = runs.glob("*-train-*"), runs.glob("*-compare-*")
+    distances = [json.loads(line)["target_distance"] for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert distances[-1] > 10 * distances[0]
+    numbers = json.loads((compared / "comparison.json").read_text())["numbers"]
+    assert numbers["worst_recovery"]["value"] > 0.8
+
+
 @pytest.mark.slow
 def test_a_suite_recovers_weights_that_are_only_rescaled(judge: Judge) -> None:
     found = judge(rescale, "--suite", "quick", "--set", "attack.steps=8")
