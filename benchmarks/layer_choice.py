@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _grid import compare_objects, finish_attacks, finish_training, values_by_object
+from _grid import compare_objects, crossed_interval, finish_attacks, finish_training, values_by_object
 from rich.console import Console
 
 from geotrap_cli.atomic import write_json, write_text
-from geotrap_cli.evaluation.bootstrap import Interval, mean_interval
+from geotrap_cli.evaluation.bootstrap import Interval
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile, load_profile
 from geotrap_cli.reports.tables import format_interval
@@ -163,7 +163,7 @@ def write_table(study: Study) -> str:
     cells = [read_json(path) for path in sorted((study.out / "cells").glob("*.json"))]
     attacks = list(dict.fromkeys(cell["attack"] for cell in cells))
     lines = [
-        "Defended − undefended, foreground PSNR in dB on held-out objects, mean over seeds [95 % over groups, paired]; "
+        "Defended − undefended, foreground PSNR in dB on held-out objects, mean over seeds [95 %, both resampled]; "
         "lower is better on target, 0 is best on source. − all: target after the attack, that choice − all units.",
         "",
         "| attack | layers | units | parameters | seeds | target before | target after | − all | source after |",
@@ -197,9 +197,8 @@ def _span(values: Sequence[int]) -> str:
 
 
 def _mean(cells: Sequence[dict], split: str, end: str) -> Interval:
-    """Mean over the objects of the mean over the seeds; groups are resampled."""
-    values, groups = _by_object(cells, split, end)
-    return mean_interval([float(np.mean(seeds)) for seeds in values.values()], [groups[id] for id in values])
+    """Mean over objects and seeds; groups and seeds are resampled."""
+    return crossed_interval(*_by_object(cells, split, end))
 
 
 def _against(cells: Sequence[dict], reference: Sequence[dict]) -> Interval:
@@ -208,8 +207,8 @@ def _against(cells: Sequence[dict], reference: Sequence[dict]) -> Interval:
     ours, theirs = ([cell for cell in side if cell["seed"] in shared] for side in (cells, reference))
     values, groups = _by_object(ours, "target", "after")
     others, _ = _by_object(theirs, "target", "after")
-    differences = [float(np.mean(values[id]) - np.mean(others[id])) for id in values]
-    return mean_interval(differences, [groups[id] for id in values])
+    differences = {id: [a - b for a, b in zip(row, others[id], strict=True)] for id, row in values.items()}
+    return crossed_interval(differences, groups)
 
 
 def _by_object(cells: Sequence[dict], split: str, end: str) -> tuple[dict[str, list[float]], dict[str, str]]:
