@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from geotrap_cli.models.norm import GroupNorm
+
 RESIDUAL_SCALE: Final = math.sqrt(0.5)
 """Keeps the variance of a sum of two branches that have the same variance (LGM uses it for every residual)."""
 
@@ -47,7 +49,7 @@ class MVAttention(nn.Module):
     def __init__(self, channels: int, num_heads: int, norm_groups: int, num_views: int) -> None:
         super().__init__()
         self.num_views = num_views
-        self.norm = nn.GroupNorm(norm_groups, channels)
+        self.norm = GroupNorm(norm_groups, channels)
         self.attn = Attention(channels, num_heads)
 
     def forward(self, x: Tensor) -> Tensor:

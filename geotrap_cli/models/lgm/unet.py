@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from geotrap_cli.models.checkpointing import Checkpointed
 from geotrap_cli.models.lgm.architecture import LAYERS_PER_BLOCK, Architecture
 from geotrap_cli.models.lgm.attention import RESIDUAL_SCALE, MVAttention
+from geotrap_cli.models.norm import GroupNorm
 
 MakeAttention = Callable[[int], MVAttention]
 
@@ -25,9 +26,9 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, norm_groups: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(norm_groups, in_channels)
+        self.norm1 = GroupNorm(norm_groups, in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-        self.norm2 = nn.GroupNorm(norm_groups, out_channels)
+        self.norm2 = GroupNorm(norm_groups, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
         same = in_channels == out_channels
         self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, kernel_size=1)
@@ -151,7 +152,7 @@ class UNet(nn.Module):
             self.up_blocks.append(UpBlock(width, taken, channels, arch.norm_groups, make, index < last))
             width = channels
 
-        self.norm_out = nn.GroupNorm(arch.norm_groups, width)
+        self.norm_out = GroupNorm(arch.norm_groups, width)
         self.conv_out = nn.Conv2d(width, out_channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

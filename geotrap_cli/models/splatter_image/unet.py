@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geotrap_cli.models.checkpointing import Checkpointed
+from geotrap_cli.models.norm import GroupNorm
 from geotrap_cli.models.splatter_image.architecture import Architecture, norm_groups
 
 RESIDUAL_SCALE: Final = math.sqrt(0.5)
@@ -130,5 +131,5 @@ class SongUNet(Checkpointed):
         return conv(F.silu(norm(x)))
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(norm_groups(channels), channels, eps=NORM_EPSILON)
+def _norm(channels: int) -> GroupNorm:
+    return GroupNorm(norm_groups(channels), channels, eps=NORM_EPSILON)
