@@ -27,6 +27,7 @@ class Splits:
         source_train: what the model must keep, for distillation.
         source_eval: what the model must keep, for measurement.
         benign: what an honest user fine-tunes towards.
+        source_validation: source objects to choose settings by; nobody trains on them.
     """
 
     defense_target: tuple[str, ...]
@@ -35,6 +36,7 @@ class Splits:
     source_train: tuple[str, ...]
     source_eval: tuple[str, ...]
     benign: tuple[str, ...]
+    source_validation: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, list[str]]:
         """The sets by name, for a manifest."""

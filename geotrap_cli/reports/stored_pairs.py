@@ -41,7 +41,9 @@ def select_stored(paths: Sequence[Path], weights: str | None = None) -> Selectio
         weights={UNDEFENDED: newest.undefended, DEFENDED: newest.weights},
         notes=[f"comparing {newest.weights[:12]} of {newest.train_run}, from {', '.join(map(str, paths))}"],
     )
-    for trial, cells in stored_trials(rows, selection.weights).items():
+    trials = stored_trials(rows, selection.weights).items()
+    # The first pair settles the objects: those measured last, and not what settings were chosen by before.
+    for trial, cells in sorted(trials, key=lambda item: _measured(item[1]) != _measured({DEFENDED: newest})):
         add_trial(trial, cells, selection)
     if not selection.pairs:
         hint = "attack both sets of weights with `geotrap attack`"
@@ -75,6 +77,11 @@ def stored_trials(rows: Sequence[StoredCell], weights: Mapping[str, str]) -> dic
         if same and not made_for_another and row.cell.subject in (*SUBJECTS, *CONTROLS):
             trials.setdefault(_trial(row.cell), {})[row.cell.subject] = row
     return trials
+
+
+def _measured(cells: Mapping[str, StoredCell]) -> list[str] | None:
+    """Return the target objects of a trial, None where the defended weights were not attacked."""
+    return [score.id for score in cells[DEFENDED].cell.evaluations[0].target] if DEFENDED in cells else None
 
 
 def _trial(cell: Cell) -> Trial:
