@@ -41,7 +41,7 @@ class DefenseEntry(Table):
     )
 
 
-class TuneTable(Table):
+class TuningTable(Table):
     """``[tune]``: how many settings of each defense are tried before it is measured, and what they are judged by."""
 
     trials: Annotated[int, Field(ge=0, le=10_000)] = Field(
@@ -80,7 +80,7 @@ class Grid(Table):
     attacks: Names = Field(default=(), description="Further attacks, or all of them without a suite, by key.")
     seeds: Seeds = Field(default=(0,), description="Seeds: each trains every defense and draws every attack anew.")
     set: Overrides = Field(default=(), description="Changed values of every profile, each as key=value.")
-    tune: TuneTable = Field(default=TuneTable(), description="The search for the best options of each defense.")
+    tune: TuningTable = Field(default=TuningTable(), description="The search for the best options of each defense.")
     ray: RayTable = Field(default=RayTable(), description="What one cell takes of a Ray cluster.")
 
 
@@ -139,11 +139,11 @@ def _check(grid: Grid, problems: Problems) -> None:
             _check_reference(grid, label, f"defenses.{label}.weights_of.{option}", other, problems)
 
 
-def _check_tune(table: TuneTable, problems: Problems) -> None:
+def _check_tune(table: TuningTable, problems: Problems) -> None:
     if table.trials == 1:
         problems.add("tune.trials", "the only trial would be of a defense's own setting; use 2 or more, or 0")
-    default = TuneTable()
-    for name in TuneTable.model_fields:
+    default = TuningTable()
+    for name in TuningTable.model_fields:
         if table.trials == 0 and getattr(table, name) != getattr(default, name):
             problems.add(f"tune.{name}", "tune.trials is 0, so nothing is tuned; set that, or remove this")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from geotrap_cli.bench.board_tables import attack_table, leaderboard, not_tested
 from geotrap_cli.bench.crew import Crew, left_to_do
 from geotrap_cli.bench.estimate import BenchDryRun, estimate_jobs
 from geotrap_cli.bench.grid import LoadedGrid, load_grid
+from geotrap_cli.bench.job import Job
 from geotrap_cli.bench.profiles import Entry
 from geotrap_cli.bench.request import BenchRequest
 from geotrap_cli.bench.results import Results, import_stores
@@ -110,10 +111,15 @@ def run_bench(options: CommonOptions, request: BenchRequest, console: Console) -
 
 
 def _dry_run(state: TuningState, results: Results, request: BenchRequest, root: Path) -> BenchDryRun:
-    # A trial with the settings of the leaderboard's defense is that defense: whichever is first trains it.
-    jobs = list({job.loaded.name: job for job in (*state.plan.jobs, *state.undecided)}.values())
-    left = left_to_do(jobs, results)
-    return BenchDryRun(state.plan, jobs, left, estimate_jobs(left), request.slots, str(root))
+    jobs = [*state.undecided, *state.plan.jobs]
+    left = _distinct(left_to_do(jobs, results))
+    return BenchDryRun(state.plan, _distinct(jobs), left, estimate_jobs(left), request.slots, str(root))
+
+
+def _distinct(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs without those that the run of an earlier one does: a first trial may be the defense itself."""
+    first: dict[str, Job] = {}
+    return [job for job in jobs if first.setdefault(job.loaded.name, job) is job]
 
 
 def _tune(loaded: LoadedGrid, options: CommonOptions, root: Path, crew: Crew) -> tuple[TuningState, dict[str, str]]:
@@ -127,7 +133,10 @@ def _tune(loaded: LoadedGrid, options: CommonOptions, root: Path, crew: Crew) ->
             write_tuning(state.decided.values(), root)
         if not state.open:
             return state, failed
-        failed |= crew.work(state.jobs, left_to_do(state.jobs, results), results, "tuning ")
+        trials = {job.name for job in state.jobs if job.trial is not None}
+        why = crew.work(state.jobs, left_to_do(state.jobs, results), results, "tuning ")
+        # A training of the leaderboard that failed here is tried again with its attacks.
+        failed |= {name: text for name, text in why.items() if name in trials}
         worked += [trials.entry for trials in state.open]
 
 

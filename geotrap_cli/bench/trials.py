@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geotrap_cli.attack_choice import with_attack_fields
-from geotrap_cli.bench.grid import LoadedGrid, TuneTable
+from geotrap_cli.bench.grid import LoadedGrid, TuningTable
 from geotrap_cli.bench.job import Job
 from geotrap_cli.bench.make_jobs import Place, attack_job, training_job, with_seed
 from geotrap_cli.bench.plan import BenchPlan
@@ -121,7 +121,7 @@ def search_space(loaded: LoadedGrid, entry: Entry, profile: Profile) -> dict[str
     return found
 
 
-def draw_settings(ranges: Mapping[str, Range], own: Mapping[str, Any], tune: TuneTable) -> list[Setting]:
+def draw_settings(ranges: Mapping[str, Range], own: Mapping[str, Any], tune: TuningTable) -> list[Setting]:
     """Return different settings: first none at all, then points of a scrambled Halton sequence of ``tune.seed``.
 
     Fewer than ``tune.trials`` where the ranges have no more.
@@ -168,11 +168,14 @@ def _on_validation(found: LoadedProfile) -> LoadedProfile:
     """Return the profile measured on validation objects, without controls.
 
     Raises:
-        UsageError: The grid itself says that no source objects are set aside, or which ones are measured.
+        UsageError: The grid sets aside no source objects, or measures its leaderboard on validation objects.
     """
     profile = found.profile
     if profile.data.set_aside == 0:
         raise UsageError("[tune] needs source objects to measure, and data.set_aside is 0", "Leave that out")
+    if profile.eval.split == "validation":
+        what = "eval.split is 'validation', so the leaderboard would report what trials are chosen by"
+        raise UsageError(what, "Leave that out of a grid with [tune]")
     judged = profile.eval.model_copy(update={"split": "validation"})
     found = dataclasses.replace(
         found,

@@ -11,7 +11,7 @@ import tomli
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.cells import BENIGN, CONTROLS, DEFENDED, DISTILL, NOISE, SUBJECTS, UNDEFENDED, Cell
 from geotrap_cli.evaluation.store import ResultsStore, StoredCell, merge
-from geotrap_cli.profile.schema import Profile
+from geotrap_cli.profile.schema import EvalTable, Profile
 from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.pairing import AttackPair, make_pair
 
@@ -42,8 +42,8 @@ def select_stored(paths: Sequence[Path], weights: str | None = None) -> Selectio
         notes=[f"comparing {newest.weights[:12]} of {newest.train_run}, from {', '.join(map(str, paths))}"],
     )
     trials = stored_trials(rows, selection.weights).items()
-    # The first pair settles the objects: those measured last, and not what settings were chosen by before.
-    for trial, cells in sorted(trials, key=lambda item: _measured(item[1]) != _measured({DEFENDED: newest})):
+    # The first pair settles the objects: what settings were chosen by before must not keep the test out.
+    for trial, cells in sorted(trials, key=lambda item: _split(next(iter(item[1].values()))) != _split(newest)):
         add_trial(trial, cells, selection)
     if not selection.pairs:
         hint = "attack both sets of weights with `geotrap attack`"
@@ -79,9 +79,9 @@ def stored_trials(rows: Sequence[StoredCell], weights: Mapping[str, str]) -> dic
     return trials
 
 
-def _measured(cells: Mapping[str, StoredCell]) -> list[str] | None:
-    """Return the target objects of a trial, None where the defended weights were not attacked."""
-    return [score.id for score in cells[DEFENDED].cell.evaluations[0].target] if DEFENDED in cells else None
+def _split(row: StoredCell) -> str:
+    """Return whether a cell was measured on objects of the test or on those that settings are chosen by."""
+    return str(tomli.loads(row.profile).get("eval", {}).get("split", EvalTable().split))
 
 
 def _trial(cell: Cell) -> Trial:

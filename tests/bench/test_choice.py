@@ -17,16 +17,14 @@ scores = st.none() | st.tuples(st.floats(5, 40), st.floats(-1, 5))
 
 def tuning(*found: tuple[float, float] | None) -> EntryTuning:
     """A tuning with the worst case and the source loss of each trial."""
-    trials = [
-        JudgedTrial(
-            number,
-            {"a": float(number)} if number else {},
-            "run",
-            score and TrialScore(score[0], "lora", 30.0, score[1]),
-        )
-        for number, score in enumerate(found)
-    ]
-    return EntryTuning(("nano", "x"), "x", {"a": log_uniform(1.0, 9.0)}, tuple(trials), BOUND)
+
+    def judged(number: int) -> JudgedTrial:
+        score = found[number]
+        setting = {"a": float(number)} if number else {}
+        return JudgedTrial(number, setting, "run", score and TrialScore(score[0], "lora", 30.0, score[1]))
+
+    trials = tuple(judged(number) for number in range(len(found)))
+    return EntryTuning(("nano", "x"), "x", {"a": log_uniform(1.0, 9.0)}, trials, BOUND)
 
 
 def chosen(*found: tuple[float, float] | None) -> int | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geotrap_cli.bench.grid import TuneTable, load_grid
+from geotrap_cli.bench.grid import TuningTable, load_grid
 from geotrap_cli.bench.plan import BenchPlan, plan_bench
 from geotrap_cli.bench.trials import draw_settings, plan_trials
 from geotrap_cli.errors import UsageError
@@ -33,8 +33,8 @@ def plan(write_grid: Write, more: str) -> BenchPlan:
 @given(st.integers(2, 12), st.integers(0, 100))
 def test_further_trials_leave_the_earlier_ones_as_they_are(count: int, seed: int) -> None:
     own: dict[str, Any] = {"a": 2.0, "b": "x"}
-    few = draw_settings(RANGES, own, TuneTable(trials=count, seed=seed))
-    more = draw_settings(RANGES, own, TuneTable(trials=count + 3, seed=seed))
+    few = draw_settings(RANGES, own, TuningTable(trials=count, seed=seed))
+    more = draw_settings(RANGES, own, TuningTable(trials=count + 3, seed=seed))
     assert more[:count] == few and len(few) == count
     assert few[0] == {} and all(one.keys() == RANGES.keys() for one in few[1:])
     assert len({str(one) for one in more}) == len(more)
@@ -42,10 +42,14 @@ def test_further_trials_leave_the_earlier_ones_as_they_are(count: int, seed: int
 
 def test_another_seed_draws_others_and_few_choices_end() -> None:
     own: dict[str, Any] = {"a": 2.0, "b": "x"}
-    found = [draw_settings(RANGES, own, TuneTable(trials=4, seed=seed)) for seed in (0, 1)]
+    found = [draw_settings(RANGES, own, TuningTable(trials=4, seed=seed)) for seed in (0, 1)]
     assert found[0][1:] != found[1][1:]
     only: dict[str, Range] = {"b": choices("x", "y", "z")}
-    assert sorted(str(one.get("b")) for one in draw_settings(only, own, TuneTable(trials=9))) == ["None", "y", "z"]
+    assert sorted(str(one.get("b")) for one in draw_settings(only, {"b": "x"}, TuningTable(trials=9))) == [
+        "None",
+        "y",
+        "z",
+    ]
 
 
 @pytest.mark.parametrize("key", plugin_keys("geotrap.defenses"))
@@ -98,6 +102,7 @@ def test_without_trials_nothing_is_set_aside(write_grid: Write) -> None:
         ("[tune]\ntrials = 2\ntrial = 3\n", r"did you mean 'tune\.trials'"),
         ('[tune]\ntrials = 2\nset = ["train.stepz=3"]\n', r"did you mean 'train\.steps'"),
         ('[tune]\ntrials = 2\nset = ["data.set_aside=0.0"]\n', "source objects"),
+        ('[tune]\ntrials = 2\nset = ["eval.split=validation"]\n', "would report"),
     ],
 )
 def test_tuning_without_sense_is_refused(write_grid: Write, more: str, message: str) -> None:

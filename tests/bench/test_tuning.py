@@ -135,7 +135,7 @@ def check_board(folder: Path) -> None:
     seen: dict[bool, set[str]] = {True: set(), False: set()}
     for cell in cells:
         measured = cell["inputs"]["data"]["measured"]
-        seen[len(cell["inputs"]["data"]["splits"]["source_validation"]) == 0] |= {id for ids in measured for id in ids}
+        seen["source_validation" in cell["inputs"]["data"]["splits"]] |= {id for ids in measured for id in ids}
     assert seen[True] and seen[False] and not seen[True] & seen[False]
 
 
