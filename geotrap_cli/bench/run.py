@@ -17,12 +17,12 @@ from geotrap_cli.bench.board import Board, make_board
 from geotrap_cli.bench.board_tables import attack_table, leaderboard, not_tested_lines
 from geotrap_cli.bench.crew import Crew, left_to_do
 from geotrap_cli.bench.estimate import BenchDryRun, estimate_jobs
-from geotrap_cli.bench.grid import LoadedGrid, load_grid
+from geotrap_cli.bench.grid import load_grid
 from geotrap_cli.bench.job import Job
 from geotrap_cli.bench.profiles import Entry
 from geotrap_cli.bench.request import BenchRequest
 from geotrap_cli.bench.results import Results, import_stores
-from geotrap_cli.bench.tuning import TuningState, tuning_state
+from geotrap_cli.bench.tuning import Tuning, TuningState
 from geotrap_cli.bench.tuning_tables import tuning_table
 from geotrap_cli.bench.write import board_document, summary, write_board, write_tuning
 from geotrap_cli.errors import GeotrapError
@@ -93,7 +93,8 @@ def run_bench(options: CommonOptions, request: BenchRequest, console: Console) -
     own = dataclasses.replace(options, runs=root)
     results = Results.read(root, request.stores)
     # What is wrong anywhere shows before anything is written.
-    state = tuning_state(loaded, own, results)
+    tuning = Tuning(loaded, own)
+    state = tuning.state(results)
     if options.dry_run:
         return _dry_run(state, results, request, root)
     root.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,7 @@ def run_bench(options: CommonOptions, request: BenchRequest, console: Console) -
         if request.stores:
             say(f"{plural(taken, 'new cell')} taken from {', '.join(map(str, request.stores))}")
         crew = Crew(request, loaded.grid.ray, options.device, say)
-        state, failed = _tune(loaded, own, root, crew)
+        state, failed = _tune(tuning, root, crew)
         results = Results.read(root)
         failed |= crew.work(state.plan.jobs, left_to_do(state.plan.jobs, results), results)
         board = make_board(state.plan, Results.read(root), root, failed, state.decided)
@@ -122,13 +123,13 @@ def _distinct(jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if first.setdefault(job.loaded.name, job) is job]
 
 
-def _tune(loaded: LoadedGrid, options: CommonOptions, root: Path, crew: Crew) -> tuple[TuningState, dict[str, str]]:
+def _tune(tuning: Tuning, root: Path, crew: Crew) -> tuple[TuningState, dict[str, str]]:
     """Work on trials until every entry is decided; return that, and why trials failed, by name."""
     failed: dict[str, str] = {}
     worked: list[Entry] = []
     while True:
         results = Results.read(root)
-        state = tuning_state(loaded, options, results, worked)
+        state = tuning.state(results, worked)
         if state.decided:
             write_tuning(state.decided.values(), root)
         if not state.open:

@@ -24,64 +24,80 @@ class TuningState:
         plan: Its jobs for the leaderboard, with what is chosen so far.
         decided: How each entry that is decided was tuned; empty where the grid has no trials.
         open: The trials that come next: of entries that wait for the choice of no other.
+        later: The trials of all other entries, planned with what is chosen so far.
     """
 
     plan: BenchPlan
     decided: dict[Entry, EntryTuning]
     open: tuple[EntryTrials, ...] = ()
+    later: tuple[EntryTrials, ...] = ()
 
     @property
     def jobs(self) -> list[Job]:
         """The jobs of the trials that come next."""
-        return _joined(self.open)
+        return joined(self.open)
 
     @property
     def undecided(self) -> list[Job]:
-        """The jobs of all trials to come; what waits for a choice is planned with what is chosen so far."""
-        if not self.plan.grid.grid.tune.trials:
-            return []
-        planned = {trials.entry: trials for trials in self.open}
-        entries = [entry for entry in self.plan.profiles if entry not in self.decided]
-        return _joined([planned.get(entry) or plan_trials(self.plan, entry) for entry in entries])
+        """The jobs of all trials to come."""
+        return joined((*self.open, *self.later))
 
 
-def tuning_state(
-    loaded: LoadedGrid, options: CommonOptions, results: Results, worked: Collection[Entry] = ()
-) -> TuningState:
-    """Return how far the tuning is.
+class Tuning:
+    """The tuning of a grid, which has no state beside the results.
 
     Args:
         loaded: The grid.
         options: Device, and the folder of the grid's runs.
-        results: What is measured.
-        worked: Entries whose trials were worked on: what of them is not measured now could not be.
-
-    Raises:
-        UsageError: The grid, a profile or a trial is wrong.
     """
-    decided: dict[Entry, EntryTuning] = {}
-    while True:
-        plan = plan_bench(loaded, options, {entry: as_overrides(one.setting) for entry, one in decided.items()})
-        if not loaded.grid.tune.trials:
-            return TuningState(plan, {})
-        ready = tuple(plan_trials(plan, entry) for entry in plan.profiles if _is_ready(plan, entry, decided))
-        ended = [one for one in ready if one.entry in worked or _is_measured(one, results)]
-        if not ended:
-            return TuningState(plan, decided, ready)
-        bound = loaded.grid.tune.source_loss_bound
-        decided |= {one.entry: judge_trials(one, results, bound) for one in ended}
+
+    def __init__(self, loaded: LoadedGrid, options: CommonOptions) -> None:
+        self._loaded, self._options = loaded, options
+        self._planned: dict[tuple[Entry, tuple[str, ...]], EntryTrials] = {}
+
+    def state(self, results: Results, worked: Collection[Entry] = ()) -> TuningState:
+        """Return how far the tuning is.
+
+        Args:
+            results: What is measured.
+            worked: Entries whose trials were worked on: what of them is not measured now could not be.
+
+        Raises:
+            UsageError: The grid, a profile or a trial is wrong.
+        """
+        tune, decided = self._loaded.grid.tune, dict[Entry, EntryTuning]()
+        while True:
+            chosen = {entry: as_overrides(one.setting) for entry, one in decided.items()}
+            plan = plan_bench(self._loaded, self._options, chosen)
+            if not tune.trials:
+                return TuningState(plan, {})
+            open_entries = [entry for entry in plan.profiles if entry not in decided]
+            ready = [entry for entry in open_entries if all(other in decided for other in _others(plan, entry))]
+            trials = [self._trials(plan, entry) for entry in ready]
+            ended = [one for one in trials if one.entry in worked or _is_measured(one, results)]
+            if not ended:
+                later = [self._trials(plan, entry) for entry in open_entries if entry not in ready]
+                return TuningState(plan, decided, tuple(trials), tuple(later))
+            decided |= {one.entry: judge_trials(one, results, tune.source_loss_bound) for one in ended}
+
+    def _trials(self, plan: BenchPlan, entry: Entry) -> EntryTrials:
+        """Return the trials of an entry, which follow from the grid and from the weights of others that they take."""
+        key = entry, tuple(plan.trainings(other)[0].defended for other in _others(plan, entry))
+        if key not in self._planned:
+            self._planned[key] = plan_trials(plan, entry)
+        return self._planned[key]
 
 
-def _joined(trials: Iterable[EntryTrials]) -> list[Job]:
+def joined(trials: Iterable[EntryTrials]) -> list[Job]:
     """Return all jobs, a training that several entries take weights of once."""
     first: dict[tuple[str, str], str] = {}
     jobs = {job.name: job for one in trials for job in one.jobs}
     return [job if job.attack is None else after_first(job, first) for job in jobs.values()]
 
 
-def _is_ready(plan: BenchPlan, entry: Entry, decided: Collection[Entry]) -> bool:
-    others = plan.grid.grid.defenses[entry[1]].weights_of.values()
-    return entry not in decided and all((entry[0], other) in decided for other in others)
+def _others(plan: BenchPlan, entry: Entry) -> list[Entry]:
+    """Return the entries whose weights an entry takes."""
+    return [(entry[0], other) for other in plan.grid.grid.defenses[entry[1]].weights_of.values()]
 
 
 def _is_measured(trials: EntryTrials, results: Results) -> bool:
