@@ -27,6 +27,9 @@ from geotrap_cli.search_ranges import Range, Value
 
 DRAWS = 50
 """Points that are drawn for each trial before a space of few choices counts as exhausted."""
+FRUGAL = ("attack.tune.trials=0", "attack.keep_gaussians=0")
+"""A trial attacks with the attacks as they are set, as a search for the best setting of each would multiply the trials,
+and keeps no pictures for a viewer."""
 Setting = Mapping[str, Value]
 
 
@@ -156,8 +159,7 @@ def as_overrides(setting: Setting) -> tuple[str, ...]:
 def _jobs(plan: BenchPlan, place: Place, setting: Setting, weights_of: Mapping[str, Job]) -> tuple[Job, ...]:
     loaded, tune = plan.grid, plan.grid.grid.tune
     place = dataclasses.replace(place, seed=loaded.grid.seeds[0])
-    # A trial attacks with the attacks as they are set; a search for the best setting of each would multiply the trials.
-    further = (*as_overrides(setting), "attack.tune.trials=0", *tune.set)
+    further = (*as_overrides(setting), *FRUGAL, *tune.set)
     found = with_seed(entry_profile(loaded, place.entry, further, tune.attacks), place.seed)
     training = training_job(place, found, weights_of, plan.options)
     judged = _on_validation(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from geotrap_cli.bench.choice import EntryTuning, is_measured, judge_trials
@@ -53,6 +53,7 @@ class Tuning:
 
     def __init__(self, loaded: LoadedGrid, options: CommonOptions) -> None:
         self._loaded, self._options = loaded, options
+        self._plans: dict[tuple[tuple[Entry, tuple[str, ...]], ...], BenchPlan] = {}
         self._planned: dict[tuple[Entry, tuple[str, ...]], EntryTrials] = {}
 
     def state(self, results: Results, worked: Collection[Entry] = ()) -> TuningState:
@@ -67,8 +68,7 @@ class Tuning:
         """
         tune, decided = self._loaded.grid.tune, dict[Entry, EntryTuning]()
         while True:
-            chosen = {entry: as_overrides(one.setting) for entry, one in decided.items()}
-            plan = plan_bench(self._loaded, self._options, chosen)
+            plan = self._plan(decided)
             if not tune.trials:
                 return TuningState(plan, {})
             open_entries = [entry for entry in plan.profiles if entry not in decided]
@@ -79,6 +79,14 @@ class Tuning:
                 later = [self._trials(plan, entry) for entry in open_entries if entry not in ready]
                 return TuningState(plan, decided, tuple(trials), tuple(later))
             decided |= {one.entry: judge_trials(one, results, tune.source_loss_bound) for one in ended}
+
+    def _plan(self, decided: Mapping[Entry, EntryTuning]) -> BenchPlan:
+        """Return the grid with what is chosen, which is checked once."""
+        chosen = {entry: lines for entry, one in decided.items() if (lines := as_overrides(one.setting))}
+        key = tuple(chosen.items())
+        if key not in self._plans:
+            self._plans[key] = plan_bench(self._loaded, self._options, chosen)
+        return self._plans[key]
 
     def _trials(self, plan: BenchPlan, entry: Entry) -> EntryTrials:
         """Return the trials of an entry, which follow from the grid and from the weights of others that they take."""
