@@ -14,7 +14,7 @@ from geotrap_cli.errors import UsageError
 
 def records(groups: int, variants: int) -> list[ObjectRecord]:
     return [
-        ObjectRecord(id=f"{kind}/{group}-{variant}", category=kind, group=f"{kind}/{group}")
+        ObjectRecord(id=f"{kind}/{group}-{variant}", category=kind, group=f"{kind}/{group}", views=4)
         for kind in ("knife", "crate")
         for group in range(groups)
         for variant in range(variants)
