@@ -85,7 +85,11 @@ def entry_profile(
     own = (*loaded.grid.set, *profile.set, f"defense.method={method}", *defense.set)
     path = _profile_path(loaded, entry[0], profile)
     options = CommonOptions(profile=path, overrides=(*aside, *own, *further))
-    found = AttackChoice(tuple(attacks), loaded.grid.suite).load(options, lambda line: say(f"{entry[0]}: {line}"))
+
+    def note(line: str) -> None:
+        say(f"{entry[0]}: {line}")
+
+    found = AttackChoice(tuple(attacks), loaded.grid.suite).load(options, note)
     return dataclasses.replace(found, name=entry[1])
 
 

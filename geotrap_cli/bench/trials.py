@@ -107,7 +107,9 @@ def plan_trials(plan: BenchPlan, entry: Entry) -> EntryTrials:
         if problem := problem_of(add):
             problems.append(f"{' x '.join(entry)}, trial {number}: {problem}")
     raise_all(loaded, problems)
-    return EntryTrials(entry, method, ranges, tuple(trials), tuple({one.name: one for one in weights_of.values()}.values()))
+    return EntryTrials(
+        entry, method, ranges, tuple(trials), tuple({one.name: one for one in weights_of.values()}.values())
+    )
 
 
 def search_space(loaded: LoadedGrid, entry: Entry, profile: Profile) -> dict[str, Range]:
