@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from geotrap_cli.search_ranges import Range
+
 if TYPE_CHECKING:
     from geotrap_cli.data.batch import ViewBatch
     from geotrap_cli.profile.schema import Profile
@@ -65,6 +67,9 @@ class Defense:
         draws_more: Whether it draws target objects beside those that a step is given.
         draws_more_source: The same of source objects.
         shows: Names of its own metrics that progress shows.
+        search: Options among which the best ones are searched for (``[tune]`` of a grid), with their ranges: fields of
+            its own table by name, others of the profile by dotted key. Empty for a control. None may change what a step
+            costs: all defenses get as many trials, and a trial should take as long as any other.
         ignores: Values of a profile that it does not read, by dotted key or table, ``*`` for any name.
     """
 
@@ -84,6 +89,7 @@ class Defense:
     draws_more: ClassVar[bool] = False
     draws_more_source: ClassVar[bool] = False
     shows: ClassVar[tuple[str, ...]] = ()
+    search: ClassVar[Mapping[str, Range]] = {}
     ignores: ClassVar[tuple[str, ...]] = ("robust", "traps.*.dynamic", "train.trap_weight")
 
     def __init__(self, config: Any | None = None) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from geotrap_cli.bench.choice import EntryTuning
 from geotrap_cli.bench.job import Job
-from geotrap_cli.bench.plan import BenchPlan, Entry
+from geotrap_cli.bench.make_jobs import Place
+from geotrap_cli.bench.plan import BenchPlan
+from geotrap_cli.bench.profiles import Entry
 from geotrap_cli.bench.results import Results
 from geotrap_cli.evaluation.bootstrap import Interval, Resampling, paired_comparison
 from geotrap_cli.evaluation.cells import SUBJECTS
@@ -50,6 +54,7 @@ class BoardRow:
         effort: Its cost; None where its runs are on other machines.
         failures: Why jobs failed, one line each.
         not_tested: What the verdict does not cover.
+        tuning: How its options were chosen; None where the grid has no trials.
     """
 
     entry: Entry
@@ -61,6 +66,7 @@ class BoardRow:
     effort: DefenseEffort | None
     failures: tuple[str, ...] = ()
     not_tested: tuple[str, ...] = ()
+    tuning: EntryTuning | None = None
 
     @property
     def complete(self) -> bool:
@@ -115,12 +121,23 @@ class Board:
     scales: Mapping[str, Scale] = field(default_factory=dict)
 
     @property
+    def tunings(self) -> list[EntryTuning]:
+        """How the defenses were tuned, in the order of the rows; empty where the grid has no trials."""
+        return [row.tuning for row in self.rows if row.tuning is not None]
+
+    @property
     def incomplete(self) -> list[BoardRow]:
         """Rows of which something is missing."""
         return [row for row in self.rows if not row.complete]
 
 
-def make_board(plan: BenchPlan, results: Results, root: Path, failed: Mapping[str, str] | None = None) -> Board:
+def make_board(
+    plan: BenchPlan,
+    results: Results,
+    root: Path,
+    failed: Mapping[str, str] | None = None,
+    tunings: Mapping[Entry, EntryTuning] | None = None,
+) -> Board:
     """Judge every defense of the grid on one scale for each profile.
 
     Args:
@@ -128,12 +145,14 @@ def make_board(plan: BenchPlan, results: Results, root: Path, failed: Mapping[st
         results: What is measured.
         root: The folder of the grid's runs.
         failed: Why jobs failed, by name.
+        tunings: How each entry was tuned, where the grid has trials.
     """
     selections = {entry: _selection(plan, entry, results) for entry in plan.profiles}
     scales = _scales(selections)
     for entry, selection in selections.items():
         _drop_strangers(selection, scales.get(entry[0]))
     rows = [_row(plan, entry, found, results, scales, root, failed or {}) for entry, found in selections.items()]
+    rows = [dataclasses.replace(row, tuning=(tunings or {}).get(row.entry)) for row in rows]
     attacks = dict.fromkeys(job.attack for job in plan.jobs if job.attack is not None)
     notes = [*plan.left_out, *(note for found in selections.values() for note in _warnings(found))]
     grid = plan.grid
@@ -193,7 +212,8 @@ def _row(
     failed: Mapping[str, str],
 ) -> BoardRow:
     jobs, trainings = plan.attacks(entry), plan.trainings(entry)
-    names = [job.name for job in (*trainings, *jobs) if job.name in failed]
+    own = {job.name for job in (*trainings, *jobs)}
+    names = [name for name in failed if name in own or name.startswith(Place(entry, 0).trial_prefix)]
     profile = selection.profile
     resampling = Resampling(profile.data.seed, profile.eval.bootstrap)
     judged = judge_selection(selection, resampling, scales[entry[0]]) if selection.pairs else None

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 
 from geotrap_cli.bench.board import Board, BoardRow
+from geotrap_cli.bench.trials import as_overrides
+from geotrap_cli.bench.tuning_tables import trials_text
 from geotrap_cli.evaluation.bootstrap import Interval
 from geotrap_cli.plugins import plugin_keys
 from geotrap_cli.reports.layout import Justify, TextTable
@@ -19,6 +21,7 @@ CAPTION = (
     " rows with attacks missing are lower bounds (≥) and stand below both. source: change by the defense, of the worst"
     " seed. trials: variants of attacks and seeds. seconds and gradient evaluations: of training the defense."
 )
+CAPTION_TUNED = f"{CAPTION} tuned: settings that were tried before, on other objects."
 
 
 def leaderboard(board: Board) -> TextTable:
@@ -27,9 +30,10 @@ def leaderboard(board: Board) -> TextTable:
     columns: dict[str, Justify] = {"#": "right", **({"profile": "left"} if many else {}), "defense": "left"}
     columns |= {"worst recovery": "right", "by": "left", "state": "left", "source, dB": "right"}
     columns |= dict.fromkeys(("attacks", "trials", "seconds", "gradients"), "right")
+    columns |= {"tuned": "right"} if board.tunings else {}
     lines = [[_rank(board, row), *([row.entry[0]] if many else []), row.entry[1], *_figures(row)] for row in board.rows]
     title = f"Defenses of {board.name}, the one that holds best under its worst attack first"
-    return TextTable(title, columns, lines, CAPTION)
+    return TextTable(title, columns, lines, CAPTION_TUNED if board.tunings else CAPTION)
 
 
 def _rank(board: Board, row: BoardRow) -> str:
@@ -52,7 +56,8 @@ def _figures(row: BoardRow) -> list[str]:
     if row.effort is not None:
         cost = [f"{row.effort.seconds:.0f}", f"{row.effort.gradients:g}"]
     attacks = f"{row.asked - len(row.missing)}/{row.asked}"
-    return [worst_text(row), by, " ".join(map(str, row.states)), source, attacks, str(row.variants), *cost]
+    tuned = [] if row.tuning is None else [trials_text(row.tuning)]
+    return [worst_text(row), by, " ".join(map(str, row.states)), source, attacks, str(row.variants), *cost, *tuned]
 
 
 def attack_table(board: Board) -> TextTable:
@@ -92,6 +97,8 @@ def _of_all(board: Board) -> Iterator[str]:
     missing = [key for key in plugin_keys("geotrap.attacks") if key not in board.attacks]
     if missing:
         yield f"for every defense: the attacks {', '.join(missing)}"
+    if not board.tunings:
+        yield "for every defense: other options than the grid's own, as it has no trials of tuning"
     # The first clause of a comparison lists the same attacks.
     shared = [line for row in board.rows for line in row.not_tested if not line.startswith("the attack")]
     for line in dict.fromkeys(shared):
@@ -126,6 +133,8 @@ def _record(board: Board, row: BoardRow) -> Record:
         "trials": row.variants,
         "seconds": None if row.effort is None else row.effort.seconds,
         "gradient_evaluations": None if row.effort is None else row.effort.gradients,
+        "tuning_trials": None if row.tuning is None else len(row.tuning.trials),
+        "tuned_options": None if row.tuning is None else " ".join(as_overrides(row.tuning.setting)),
         **shares,
     }
 

@@ -17,7 +17,7 @@ LENGTH = 12
 _NOT_TRAINING = ("attack", "eval", "pretrain")
 _NOT_SCORING = ("methods", "controls", "control_attacks", "checkpoint_every", "keep_gaussians")
 _SCORING = ("model", "data", "loss", "device")
-_MEASURED = ("objects", "views")
+_MEASURED = ("objects", "views", "split")
 _NO_EFFECT = {
     "data": ("root", "cache", "workers"),
     "train": ("log_every", "checkpoint_every"),

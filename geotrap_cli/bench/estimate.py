@@ -17,6 +17,7 @@ from geotrap_cli.reports.wording import plural
 from geotrap_cli.training.controls import control_subjects
 from geotrap_cli.training.estimate import CAVEAT, FLOAT_BYTES, TRAINED_COPIES, duration, plan_attack, plan_defense
 
+TUNED_CAVEAT = "what they choose is counted as the grid has it"
 _OF_EACH_DEFENSE = ("defended", "distill", "noise", "benign_defended")
 """Subjects that are attacked anew for every defense; all others are measured once and shared."""
 
@@ -42,13 +43,15 @@ class BenchDryRun:
 
     Attributes:
         plan: The grid.
-        left: Jobs that are not done.
+        jobs: All jobs that are known now, those of trials included.
+        left: Those that are not done.
         costs: What each of them takes, by name.
         slots: Jobs at a time.
         output: Where runs and leaderboard would lie.
     """
 
     plan: BenchPlan
+    jobs: Sequence[Job]
     left: Sequence[Job]
     costs: dict[str, JobCost]
     slots: int
@@ -67,8 +70,9 @@ class BenchDryRun:
     def payload(self) -> dict[str, Any]:
         """Return it for ``--json``."""
         return {
-            "jobs": len(self.plan.jobs),
+            "jobs": len(self.jobs),
             "jobs_left": len(self.left),
+            "trials_left": len(self._trials(self.left)),
             "cells_left": self.cells,
             "estimated_hours": self.seconds / 3600,
             "estimated_disk_bytes": self._disk,
@@ -82,11 +86,13 @@ class BenchDryRun:
     def render(self, console: Console) -> None:
         """Print a line for each defense, then what it all takes."""
         console.print(self._table())
-        done = len(self.plan.jobs) - len(self.left)
+        done = len(self.jobs) - len(self.left)
         grid = self.plan.grid.grid
+        trials = len(self._trials(self.left))
         lines = [
             f"cells        {self.cells} to measure, in {plural(len(self.left), 'job')}"
             + (f"; {plural(done, 'job')} done before" if done else ""),
+            *([f"trials       {trials} of tuning, before all others; {TUNED_CAVEAT}"] if trials else []),
             f"seeds        {', '.join(map(str, grid.seeds))}",
             f"time         about {self.seconds / 3600:.2f} h, {plural(self.slots, 'job')} at a time",
             f"disk         about {self._disk / 1e9:.2f} GB of weights",
@@ -96,6 +102,10 @@ class BenchDryRun:
         ]
         for line in lines:
             console.print(Text(line), soft_wrap=True)
+
+    @staticmethod
+    def _trials(jobs: Sequence[Job]) -> set[tuple[tuple[str, str], int]]:
+        return {(job.entry, job.trial) for job in jobs if job.trial is not None}
 
     @property
     def _disk(self) -> int:
@@ -108,6 +118,7 @@ class BenchDryRun:
     def _entry(self, entry: tuple[str, str]) -> dict[str, Any]:
         jobs = [job for job in self.left if job.entry == entry]
         return {
+            "trials_left": len(self._trials(jobs)),
             "trainings_left": sum(job.attack is None for job in jobs),
             "attacks_left": sum(job.attack is not None for job in jobs),
             "cells_left": sum(self.costs[job.name].cells for job in jobs),
@@ -116,22 +127,23 @@ class BenchDryRun:
 
     def _table(self) -> TextTable:
         rows = []
+        names = [*(["trials"] if self.plan.grid.grid.tune.trials else []), "trainings", "attacks", "cells"]
         for entry in self._entries:
             found = self._entry(entry)
-            told = [str(found[name]) for name in ("trainings_left", "attacks_left", "cells_left")]
+            told = [str(found[f"{name}_left"]) for name in names]
             rows.append([*entry, *told, duration(found["estimated_seconds"]) if any(map(int, told)) else "done"])
         columns: dict[str, Justify] = {"profile": "left", "defense": "left"}
-        columns |= dict.fromkeys(("trainings", "attacks", "cells", "time"), "right")
+        columns |= dict.fromkeys((*names, "time"), "right")
         return TextTable(f"Grid {self.plan.grid.name}", columns, rows)
 
 
 def estimate_jobs(left: Sequence[Job]) -> dict[str, JobCost]:
-    """Return what each of ``left`` takes; jobs that differ by their seed alone take the same."""
-    known: dict[tuple[str, str, str], JobCost] = {}
-    shared: set[tuple[str, str | None, int]] = set()
+    """Return what each of ``left`` takes; jobs that differ by seed or setting alone take the same."""
+    known: dict[tuple[str, str], JobCost] = {}
+    shared: set[tuple[str, str, int]] = set()
     costs = {}
     for job in left:
-        key = (*job.entry, job.attack or "") if job.attack is None else (job.entry[0], "", job.attack)
+        key = job.kind
         if key not in known:
             known[key] = _training(job) if job.attack is None else _one_cell(job)
         costs[job.name] = known[key] if job.attack is None else _attack(job, known[key], shared)
@@ -153,9 +165,9 @@ def _one_cell(job: Job) -> JobCost:
     return JobCost(len(found.phases), seconds, FLOAT_BYTES * sum(phase.trained for phase in found.phases))
 
 
-def _attack(job: Job, one: JobCost, shared: set[tuple[str, str | None, int]]) -> JobCost:
+def _attack(job: Job, one: JobCost, shared: set[tuple[str, str, int]]) -> JobCost:
     subjects = [*SUBJECTS, *control_subjects(job.loaded.profile.attack.controls)]
-    place = (job.entry[0], job.attack, job.seed)
+    place = (*job.kind, job.seed)
     count = sum(name in _OF_EACH_DEFENSE or place not in shared for name in subjects)
     shared.add(place)
     return JobCost(count * one.cells, count * one.seconds, count * one.disk)

@@ -10,12 +10,14 @@ import tomli
 from pydantic import Field, ValidationError
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.profile.base import Names, Positive, Seed, Table
+from geotrap_cli.profile.base import Names, NonNegative, Positive, Seed, Table
 from geotrap_cli.profile.layers import Layers, Origin
 from geotrap_cli.profile.problems import Problems
 
 Overrides = Annotated[tuple[str, ...], Field(strict=False)]
 Seeds = Annotated[tuple[Seed, ...], Field(strict=False)]
+SET_ASIDE = 0.2
+"""Share of the groups of source objects on which no training of a grid with trials trains, unless it says otherwise."""
 
 
 class ProfileEntry(Table):
@@ -39,6 +41,25 @@ class DefenseEntry(Table):
     )
 
 
+class TuningTable(Table):
+    """``[tune]``: how many settings of each defense are tried before it is measured, and what they are judged by."""
+
+    trials: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=0,
+        description="Settings of each defense that are tried, its own one first; 0: nothing is tuned (trials).",
+    )
+    attacks: Annotated[Names, Field(min_length=1)] = Field(
+        default=("lora", "full_lgm"), description="Attacks that a trial is judged by, by key: cheap ones."
+    )
+    set: Overrides = Field(
+        default=(), description="Changed values of trials alone, each as key=value, such as attack.steps=50."
+    )
+    source_loss_bound: NonNegative = Field(
+        default=1.0, description="Mean loss of foreground PSNR on source up to which a trial may be chosen (dB)."
+    )
+    seed: Seed = Field(default=0, description="Seed of the settings that are drawn.")
+
+
 class RayTable(Table):
     """``[ray]``: what one cell takes of a Ray cluster; read by ``--executor ray`` alone."""
 
@@ -59,6 +80,7 @@ class Grid(Table):
     attacks: Names = Field(default=(), description="Further attacks, or all of them without a suite, by key.")
     seeds: Seeds = Field(default=(0,), description="Seeds: each trains every defense and draws every attack anew.")
     set: Overrides = Field(default=(), description="Changed values of every profile, each as key=value.")
+    tune: TuningTable = Field(default=TuningTable(), description="The search for the best options of each defense.")
     ray: RayTable = Field(default=RayTable(), description="What one cell takes of a Ray cluster.")
 
 
@@ -107,12 +129,23 @@ def _check(grid: Grid, problems: Problems) -> None:
         problems.add("attacks", 'there is neither a suite nor an attack; add suite = "quick"')
     if not grid.seeds:
         problems.add("seeds", "there is none; leave it out for seed 0")
-    for field, values in {"seeds": grid.seeds, "attacks": grid.attacks}.items():
+    _check_tune(grid.tune, problems)
+    named = {"seeds": grid.seeds, "attacks": grid.attacks, "tune.attacks": grid.tune.attacks}
+    for field, values in named.items():
         if twice := sorted({value for value in values if values.count(value) > 1}, key=str):
             problems.add(field, f"{twice[0]} is named twice")
     for label, entry in grid.defenses.items():
         for option, other in entry.weights_of.items():
             _check_reference(grid, label, f"defenses.{label}.weights_of.{option}", other, problems)
+
+
+def _check_tune(table: TuningTable, problems: Problems) -> None:
+    if table.trials == 1:
+        problems.add("tune.trials", "the only trial would be of a defense's own setting; use 2 or more, or 0")
+    default = TuningTable()
+    for name in TuningTable.model_fields:
+        if table.trials == 0 and getattr(table, name) != getattr(default, name):
+            problems.add(f"tune.{name}", "tune.trials is 0, so nothing is tuned; set that, or remove this")
 
 
 def _check_reference(grid: Grid, label: str, dotted: str, other: str, problems: Problems) -> None:

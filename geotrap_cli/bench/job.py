@@ -25,6 +25,7 @@ class Job:
         needs: Jobs that must have ended well before it.
         after: Jobs that must have ended before it, however.
         weights_of: Names of the defenses whose weights it takes, by option of its own table.
+        trial: Number of the trial of tuning that it belongs to; None for what the leaderboard shows.
     """
 
     name: str
@@ -37,11 +38,13 @@ class Job:
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     weights_of: Mapping[str, str] = field(default_factory=dict)
+    trial: int | None = None
 
     @property
     def kind(self) -> tuple[str, str]:
-        """What jobs have in common that take about as long: profile, and defense or attack."""
-        return self.entry[0], f"attack {self.attack}" if self.attack else f"defense {self.entry[1]}"
+        """What jobs have in common that take about as long: profile, and defense or attack, of a trial or not."""
+        what = f"attack {self.attack}" if self.attack else f"defense {self.entry[1]}"
+        return self.entry[0], what if self.trial is None else f"trial of {what}"
 
     @property
     def root(self) -> Path:
@@ -75,6 +78,7 @@ class Outcome:
         seconds: Duration.
         peaks: What an attack measured.
         error: Why it failed, one line; None where it did not.
+        diverged: Whether it failed by a loss or a weight that is no finite number, as it would again.
         lost: Whether whoever worked on it is gone, so that it is worth another try.
     """
 
@@ -83,3 +87,4 @@ class Outcome:
     peaks: tuple[Peak, ...] = ()
     error: str | None = None
     lost: bool = False
+    diverged: bool = False

@@ -67,23 +67,33 @@ class Reporter:
         total: Number of jobs, those done before included.
         done: Number of those.
         say: Takes a line.
+        what: What the jobs are for; in front of each line.
     """
 
-    def __init__(self, total: int, done: int, say: Callable[[str], None]) -> None:
+    def __init__(self, total: int, done: int, say: Callable[[str], None], what: str = "") -> None:
         self.worst, self.time = WorstSoFar(), TimeLeft()
-        self._total, self._done, self._say = total, done, say
+        self._total, self._done, self._say, self._what = total, done, say, what
 
     def ended(self, job: Job, outcome: Outcome, left: Sequence[Job], slots: int) -> None:
         """Say that a job ended, and how."""
         self._done += 1
         if outcome.error is None:
             self.time.add(job, outcome.seconds)
-            self.worst.add(job.entry, outcome.peaks)
+            if job.trial is None:
+                self.worst.add(job.entry, outcome.peaks)
         how = f"failed: {outcome.error}" if outcome.error is not None else f"took {duration(outcome.seconds)}"
-        seen = f"; {job.entry[1]}: {self.worst.text(job.entry)}" if job.attack is not None else ""
         rest = self.time.estimate(left, slots) if left else None
         later = f"; about {duration(rest)} left" if rest is not None else ""
-        self._say(f"[{self._done}/{self._total}] {job.name} {how}{seen}{later}")
+        self._say(f"{self._what}[{self._done}/{self._total}] {job.name} {how}{self._seen(job, outcome)}{later}")
+
+    def _seen(self, job: Job, outcome: Outcome) -> str:
+        if job.attack is None:
+            return ""
+        if job.trial is None:
+            return f"; {job.entry[1]}: {self.worst.text(job.entry)}"
+        # Measured on other objects than what the leaderboard shows.
+        best = max((peak.defended for peak in outcome.peaks), key=nan_last, default=math.nan)
+        return "" if math.isnan(best) else f"; {best:.2f} dB on validation objects"
 
     def lost(self, job: Job, outcome: Outcome) -> None:
         """Say that a job is begun again."""

@@ -18,7 +18,7 @@ from geotrap_cli.evaluation.cells import DEFENDED, SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.store import STORE, ResultsStore, StoredCell, merge
 from geotrap_cli.plugins import load_plugin
 from geotrap_cli.reports.attack_runs import Selection
-from geotrap_cli.reports.pairing import read_pair
+from geotrap_cli.reports.pairing import AttackPair, read_pair
 from geotrap_cli.reports.stored_pairs import Trial, add_trial, stored_trials
 from geotrap_cli.run_folder import RunFolder
 from geotrap_cli.runs import list_runs
@@ -91,6 +91,12 @@ class Results:
                 trial = (cell.method, cell.steps, cell.settings, cell.seed)
                 found[trial] = self._trials_of(row.undefended, row.weights)[trial]
         return found
+
+    def pairs(self, job: Job) -> list[AttackPair]:
+        """Return the complete pairs of an attack on its defense."""
+        selection = Selection(job.loaded.profile, "", "", None, [], "", {}, [])
+        self.add_pairs(job, selection)
+        return selection.pairs
 
     def _trials_of(self, undefended: str, defended: str) -> dict[Trial, dict[str, StoredCell]]:
         pair = (undefended, defended)

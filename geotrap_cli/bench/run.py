@@ -15,23 +15,18 @@ from rich.text import Text
 
 from geotrap_cli.bench.board import Board, make_board
 from geotrap_cli.bench.board_tables import attack_table, leaderboard, not_tested_lines
+from geotrap_cli.bench.crew import Crew, left_to_do
 from geotrap_cli.bench.estimate import BenchDryRun, estimate_jobs
-from geotrap_cli.bench.executors.base import Executor
-from geotrap_cli.bench.executors.in_process import InProcess
-from geotrap_cli.bench.executors.local import LocalProcesses
-from geotrap_cli.bench.executors.ray_cluster import RayCluster
 from geotrap_cli.bench.grid import load_grid
-from geotrap_cli.bench.job import Job, Outcome
-from geotrap_cli.bench.plan import BenchPlan, plan_bench
-from geotrap_cli.bench.progress import Reporter
+from geotrap_cli.bench.job import Job
+from geotrap_cli.bench.profiles import Entry
 from geotrap_cli.bench.request import BenchRequest
 from geotrap_cli.bench.results import Results, import_stores
-from geotrap_cli.bench.schedule import Schedule
-from geotrap_cli.bench.work import peaks_of, perform
-from geotrap_cli.bench.write import board_document, summary, write_board
+from geotrap_cli.bench.tuning import Tuning, TuningState
+from geotrap_cli.bench.tuning_tables import tuning_table
+from geotrap_cli.bench.write import board_document, summary, write_board, write_tuning
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.options import CommonOptions
-from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.wording import plural
 
 Say = Callable[[str], None]
@@ -72,6 +67,9 @@ class BenchResult:
         console.print(leaderboard(self.board))
         console.print()
         console.print(attack_table(self.board))
+        if self.board.tunings:
+            console.print()
+            console.print(tuning_table(self.board))
         console.print(Text("\nnot tested", style="bold"))
         for line in not_tested_lines(self.board):
             console.print(Text(f"  {line}"), soft_wrap=True)
@@ -83,7 +81,8 @@ class BenchResult:
 def run_bench(options: CommonOptions, request: BenchRequest, console: Console) -> BenchResult | BenchDryRun:
     """Do what the grid lacks and return its leaderboard.
 
-    Finished cells are not run again: those of the folder's store, and with ``request.stores`` of others.
+    Trials of tuning come first, and what they choose is measured. Finished cells are not run again: those of the
+    folder's store, and with ``request.stores`` of others.
 
     Raises:
         UsageError: The grid, a profile, a store or an option is wrong.
@@ -91,74 +90,55 @@ def run_bench(options: CommonOptions, request: BenchRequest, console: Console) -
     """
     loaded = load_grid(request.file)
     root = options.runs_root / f"bench-{loaded.name}"
-    plan = plan_bench(loaded, dataclasses.replace(options, runs=root))
+    own = dataclasses.replace(options, runs=root)
+    results = Results.read(root, request.stores)
+    # What is wrong anywhere shows before anything is written.
+    tuning = Tuning(loaded, own)
+    state = tuning.state(results)
     if options.dry_run:
-        left = left_to_do(plan, Results.read(root, request.stores))
-        return BenchDryRun(plan, left, estimate_jobs(left), request.slots, str(root))
+        return _dry_run(state, results, request, root)
     root.mkdir(parents=True, exist_ok=True)
     with _only_one(root):
         say = _teller(console, options)
         taken = import_stores(root, request.stores)
         if request.stores:
             say(f"{plural(taken, 'new cell')} taken from {', '.join(map(str, request.stores))}")
+        crew = Crew(request, loaded.grid.ray, options.device, say)
+        state, failed = _tune(tuning, root, crew)
         results = Results.read(root)
-        left = left_to_do(plan, results)
-        failed = _work(plan, left, results, request, say) if left else {}
-        board = make_board(plan, Results.read(root), root, failed)
+        failed |= crew.work(state.plan.jobs, left_to_do(state.plan.jobs, results), results)
+        board = make_board(state.plan, Results.read(root), root, failed, state.decided)
         return BenchResult(board, root, write_board(board, root), failed)
 
 
-def left_to_do(plan: BenchPlan, results: Results) -> list[Job]:
-    """Return the attacks that are not wholly measured, and the defenses that they need and that are not trained."""
-    attacks = [job for job in plan.jobs if job.attack is not None and not results.is_done(job)]
-    open_trainings = {job.name: job for job in plan.jobs if job.attack is None and not results.is_trained(job)}
-    names = {job.name for job in attacks}
-    # A defense may need the weights of another, which need not be attacked.
-    needed = {need for job in attacks for need in job.needs} & open_trainings.keys()
-    while needed:
-        names |= needed
-        needed = {need for name in needed for need in open_trainings[name].needs} & open_trainings.keys() - names
-    return [job for job in plan.jobs if job.name in names]
+def _dry_run(state: TuningState, results: Results, request: BenchRequest, root: Path) -> BenchDryRun:
+    jobs = [*state.undecided, *state.plan.jobs]
+    left = _distinct(left_to_do(jobs, results))
+    return BenchDryRun(state.plan, _distinct(jobs), left, estimate_jobs(left), request.slots, str(root))
 
 
-def _work(plan: BenchPlan, left: Sequence[Job], results: Results, request: BenchRequest, say: Say) -> dict[str, str]:
-    executor = _executor(plan, request)
-    reporter = Reporter(len(plan.jobs), len(plan.jobs) - len(left), say)
-    _take_in_done(plan, left, results, reporter)
-
-    def on_end(job: Job, outcome: Outcome) -> None:
-        reporter.ended(job, outcome, schedule.left, executor.slots)
-
-    schedule = Schedule(left, on_end, reporter.lost)
-    say(f"{plural(len(left), 'job')} to do, {request.executor}, {plural(executor.slots, 'job')} at a time")
-    schedule.run(executor)
-    return schedule.failed
+def _distinct(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs without those that the run of an earlier one does: a first trial may be the defense itself."""
+    first: dict[str, Job] = {}
+    return [job for job in jobs if first.setdefault(job.loaded.name, job) is job]
 
 
-def _take_in_done(plan: BenchPlan, left: Sequence[Job], results: Results, reporter: Reporter) -> None:
-    """Let the worst case so far begin with what was measured before."""
-    names = {job.name for job in left}
-    for entry, loaded in plan.profiles.items():
-        for job in plan.attacks(entry):
-            if job.name not in names:
-                selection = Selection(loaded.profile, "", "", None, [], "", {}, [])
-                results.add_pairs(job, selection)
-                reporter.worst.add(entry, peaks_of(selection.pairs))
-
-
-def _executor(plan: BenchPlan, request: BenchRequest) -> Executor:
-    if request.executor == "ray":
-        return RayCluster(perform, plan.grid.grid.ray)
-    if request.executor == "local":
-        return LocalProcesses(perform, request.slots, _gpus(plan))
-    return InProcess(perform)
-
-
-def _gpus(plan: BenchPlan) -> int:
-    """Return the number of GPUs to share out; none where the user named a device."""
-    import torch
-
-    return torch.cuda.device_count() if plan.jobs[0].options.device == "auto" else 0
+def _tune(tuning: Tuning, root: Path, crew: Crew) -> tuple[TuningState, dict[str, str]]:
+    """Work on trials until every entry is decided; return that, and why trials failed, by name."""
+    failed: dict[str, str] = {}
+    worked: list[Entry] = []
+    while True:
+        results = Results.read(root)
+        state = tuning.state(results, worked)
+        if state.decided:
+            write_tuning(state.decided.values(), root)
+        if not state.open:
+            return state, failed
+        trials = {job.name for job in state.jobs if job.trial is not None}
+        why = crew.work(state.jobs, left_to_do(state.jobs, results), results, "tuning ")
+        # A training of the leaderboard that failed here is tried again with its attacks.
+        failed |= {name: text for name, text in why.items() if name in trials}
+        worked += [trials.entry for trials in state.open]
 
 
 @contextlib.contextmanager

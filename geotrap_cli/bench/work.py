@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from geotrap_cli.bench.job import Job, Outcome, Peak
-from geotrap_cli.errors import GeotrapError
+from geotrap_cli.errors import GeotrapError, NonFiniteError
 from geotrap_cli.evaluation.cells import DEFENDED, UNDEFENDED
 from geotrap_cli.evaluation.evaluate import FLOOR
 from geotrap_cli.profile.load import LoadedProfile
@@ -28,7 +28,8 @@ def perform(job: Job) -> Outcome:
     try:
         peaks = _train(job, console) if job.attack is None else _attack(job, console)
     except Exception as error:
-        return Outcome(job.name, time.perf_counter() - began, error=_one_line(error))
+        diverged = isinstance(error, NonFiniteError)
+        return Outcome(job.name, time.perf_counter() - began, error=_one_line(error), diverged=diverged)
     return Outcome(job.name, time.perf_counter() - began, peaks)
 
 

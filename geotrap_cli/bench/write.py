@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from geotrap_cli.bench.board_tables import (
     not_tested_lines,
     worst_text,
 )
+from geotrap_cli.bench.choice import EntryTuning
+from geotrap_cli.bench.tuning_tables import tuning_table
 from geotrap_cli.reports.page.write import page_template
 from geotrap_cli.reports.tables import to_csv
 from geotrap_cli.reports.wording import plural
@@ -26,6 +29,7 @@ FILES = {
     "table": "leaderboard.csv",
     "all": "leaderboard.json",
 }
+TUNING = "tuning.json"
 
 
 def summary(board: Board) -> str:
@@ -51,8 +55,14 @@ def board_document(board: Board) -> dict[str, Any]:
             {**record, "missing": list(row.missing), "failures": list(row.failures)}
             for record, row in zip(board_records(board), board.rows, strict=True)
         ],
+        "tuning": [tuning.payload() for tuning in board.tunings],
         "not_tested": not_tested_lines(board),
     }
+
+
+def write_tuning(tunings: Iterable[EntryTuning], folder: Path) -> None:
+    """Write what was tried and chosen of each defense so far, atomically."""
+    write_json(folder / TUNING, [tuning.payload() for tuning in tunings])
 
 
 def write_board(board: Board, folder: Path) -> dict[str, Path]:
@@ -62,12 +72,13 @@ def write_board(board: Board, folder: Path) -> dict[str, Path]:
     write_text(paths["table"], to_csv(board_records(board)))
     write_text(paths["Markdown"], _markdown(board))
     write_text(paths["page"], _page(board))
-    return paths
+    return paths | ({"tuning": folder / TUNING} if board.tunings else {})
 
 
 def _markdown(board: Board) -> str:
     lines = "".join(f"- {line}\n" for line in not_tested_lines(board))
-    tables = f"{markdown(leaderboard(board))}\n{markdown(attack_table(board))}"
+    found = [leaderboard(board), attack_table(board), *([tuning_table(board)] if board.tunings else [])]
+    tables = "\n".join(map(markdown, found))
     return f"# {board.name}\n\n{summary(board)}\n\n{tables}\n**What was not tested**\n\n{lines}"
 
 
@@ -79,6 +90,7 @@ def _page(board: Board) -> str:
             summary=summary(board),
             leaderboard=leaderboard(board),
             attacks=attack_table(board),
+            tuning=tuning_table(board) if board.tunings else None,
             not_tested=not_tested_lines(board),
         )
     )

@@ -14,6 +14,7 @@ TARGET_SHARES = {"defense_target": 0.4, "attack_target": 0.3, "eval_target": 0.3
 ATTACK_SHARES = {"attack_target": 0.5, "eval_target": 0.5}
 """Shares of target objects that the defender does not have."""
 SOURCE_EVAL_SHARE = 0.2
+VALIDATION = "source_validation"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Splits:
         source_train: what the model must keep, for distillation.
         source_eval: what the model must keep, for measurement.
         benign: what an honest user fine-tunes towards.
+        source_validation: source objects to choose settings by; nobody trains on them.
     """
 
     defense_target: tuple[str, ...]
@@ -35,10 +37,13 @@ class Splits:
     source_train: tuple[str, ...]
     source_eval: tuple[str, ...]
     benign: tuple[str, ...]
+    source_validation: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, list[str]]:
-        """The sets by name, for a manifest."""
-        return {name: list(ids) for name, ids in asdict(self).items()}
+        """The sets by name, for a manifest; without ``source_validation`` where nothing is set aside."""
+        sets = {name: list(ids) for name, ids in asdict(self).items()}
+        # So that what was begun before there was such a set is still told to be the same.
+        return sets if self.source_validation else {name: ids for name, ids in sets.items() if name != VALIDATION}
 
     def check_disjoint_groups(self, records: Iterable[ObjectRecord]) -> None:
         """Check that no group, and so no object, is in two sets.

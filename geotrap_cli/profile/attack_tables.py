@@ -96,6 +96,11 @@ class EvalTable(Table):
 
     objects: Count = Field(default=24, description="Largest number of objects measured in each split (objects).")
     views: Annotated[int, Field(ge=1, le=64)] = Field(default=4, description="Novel views of each object (views).")
+    split: Literal["test", "validation"] = Field(
+        default="test",
+        description="Objects measured. test: held-out ones, for results. validation: to choose settings by, a fifth of "
+        "the attacker's target groups, on which it then does not train, and what data.set_aside keeps of the source.",
+    )
     batch_size: Count = Field(default=4, description="Objects in one forward pass (objects).")
     source_tolerance_db: NonNegative = Field(
         default=1.0, description="Mean loss of foreground PSNR on source above which the defense counts as broken (dB)."

@@ -27,6 +27,8 @@ def check_idle(profile: Profile, problems: Problems) -> None:
         )
     if profile.retain.render_weight == 0 and profile.retain.render_views != RetainTable().render_views:
         problems.add_idle("retain.render_views", "retain.render_weight is 0, so nothing is rendered; remove it")
+    if profile.eval.split == "validation" and profile.data.set_aside == 0:
+        problems.add("eval.split", "'validation' needs source objects to measure; add data.set_aside=0.2")
     _check_controls(profile.attack, problems)
     _check_pretrain(profile.pretrain, problems)
     check_dynamic(profile, problems)

@@ -62,6 +62,11 @@ class DataTable(Table):
         default=None, description="Objects of each category of the procedural set (objects); unset: 48."
     )
     seed: Seed = Field(default=0, description="Seed of the objects and of the split into disjoint sets.")
+    set_aside: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.0,
+        description="Share of the groups of source objects on which nobody trains, so that settings can be chosen by "
+        "them (eval.split); 0: none.",
+    )
     output_size: Annotated[int, Field(ge=8, le=4096)] | None = Field(
         default=None, description="Side of the supervised renders (pixels); unset: what the model was made for."
     )

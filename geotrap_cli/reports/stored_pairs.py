@@ -11,7 +11,7 @@ import tomli
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.cells import BENIGN, CONTROLS, DEFENDED, DISTILL, NOISE, SUBJECTS, UNDEFENDED, Cell
 from geotrap_cli.evaluation.store import ResultsStore, StoredCell, merge
-from geotrap_cli.profile.schema import Profile
+from geotrap_cli.profile.schema import EvalTable, Profile
 from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.pairing import AttackPair, make_pair
 
@@ -41,7 +41,9 @@ def select_stored(paths: Sequence[Path], weights: str | None = None) -> Selectio
         weights={UNDEFENDED: newest.undefended, DEFENDED: newest.weights},
         notes=[f"comparing {newest.weights[:12]} of {newest.train_run}, from {', '.join(map(str, paths))}"],
     )
-    for trial, cells in stored_trials(rows, selection.weights).items():
+    trials = stored_trials(rows, selection.weights).items()
+    # The first pair settles the objects: what settings were chosen by before must not keep the test out.
+    for trial, cells in sorted(trials, key=lambda item: _split(next(iter(item[1].values()))) != _split(newest)):
         add_trial(trial, cells, selection)
     if not selection.pairs:
         hint = "attack both sets of weights with `geotrap attack`"
@@ -75,6 +77,11 @@ def stored_trials(rows: Sequence[StoredCell], weights: Mapping[str, str]) -> dic
         if same and not made_for_another and row.cell.subject in (*SUBJECTS, *CONTROLS):
             trials.setdefault(_trial(row.cell), {})[row.cell.subject] = row
     return trials
+
+
+def _split(row: StoredCell) -> str:
+    """Return whether a cell was measured on objects of the test or on those that settings are chosen by."""
+    return str(tomli.loads(row.profile).get("eval", {}).get("split", EvalTable().split))
 
 
 def _trial(cell: Cell) -> Trial:

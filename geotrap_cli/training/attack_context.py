@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
-
 from geotrap_cli.attacks import Attack, AttackContext, Data, Sampler
+from geotrap_cli.data.held_out import split_validation
 from geotrap_cli.data.views import ViewBatch, ViewSampler, evaluation_batches
 from geotrap_cli.errors import UsageError
 from geotrap_cli.training.losses import ReconstructionLoss
 from geotrap_cli.training.workbench import Workbench
-
-VALIDATION_SHARE = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,48 +63,6 @@ def check_attack_data(bench: Workbench, attack: Attack) -> None:
     data = open_attack_data(bench, attack)
     for phase in attack.phases(bench.profile.attack.steps):
         data.sampler(phase.data)
-
-
-def split_validation(
-    ids: Sequence[str], groups: Mapping[str, str], seed: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split the attacker's objects into training and validation by group: a fifth of the groups, at least one.
-
-    Args:
-        ids: The objects.
-        groups: The group of each.
-        seed: Another seed holds out others.
-
-    Raises:
-        UsageError: There is one group only.
-    """
-    what = "the attack holds out target objects to validate on"
-    return split_groups(ids, groups, seed, VALIDATION_SHARE, what, "data.target")
-
-
-def split_groups(
-    ids: Sequence[str], groups: Mapping[str, str], seed: int, share: float, what: str, key: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split objects by group into those to train on and a ``share`` of the groups, at least one, that is held out.
-
-    Args:
-        ids: The objects.
-        groups: The group of each.
-        seed: Another seed holds out others.
-        share: Share of the groups.
-        what: What they are split for, for the error.
-        key: The option of the profile that names their categories.
-
-    Raises:
-        UsageError: There are fewer than two groups.
-    """
-    names = sorted({groups[id] for id in ids})
-    if len(names) < 2:
-        found = "one group" if names else "none"
-        raise UsageError(f"{what}, and there is {found} of them", f"Name more categories in {key}, or use more objects")
-    count = min(len(names) - 1, max(1, round(share * len(names))))
-    held = {names[index] for index in np.random.default_rng(seed).permutation(len(names))[:count]}
-    return tuple(id for id in ids if groups[id] not in held), tuple(id for id in ids if groups[id] in held)
 
 
 def attack_context(bench: Workbench, data: AttackData, steps: int, loss: ReconstructionLoss) -> AttackContext:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from geotrap_cli.data.held_out import split_groups
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.evaluation.cells import BENIGN, REFERENCES, Cell
 from geotrap_cli.profile.attack_tables import AttackTable
-from geotrap_cli.training.attack_context import split_groups
 from geotrap_cli.training.attack_grid import AttackGrid, Site
 from geotrap_cli.training.attack_plan import PlannedAttack
 from geotrap_cli.training.workbench import Workbench

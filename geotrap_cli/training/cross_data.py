@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from geotrap_cli.data.held_out import judged_on_own
 from geotrap_cli.data.joined import PREFIX, JoinedDataset
 from geotrap_cli.data.splits import split_attack_objects
 from geotrap_cli.models.generator import GaussianGenerator
@@ -39,4 +40,7 @@ def open_attack_workbench(
     splits = replace(bench.splits, **{name: tuple(PREFIX + id for id in ids) for name, ids in own.items()})
     joined = JoinedDataset(bench.dataset, other)
     splits.check_disjoint_groups(joined.records)
+    if profile.eval.split == "validation":
+        # The source objects are those of the defender, and are chosen already.
+        splits = judged_on_own(splits, {record.id: record.group for record in joined.records}, profile.data.seed)
     return replace(bench, dataset=joined, splits=splits)

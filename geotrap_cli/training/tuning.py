@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from geotrap_cli.atomic import write_json
 from geotrap_cli.attacks import Attack, AttackConfig
+from geotrap_cli.data.held_out import judged_on_own
 from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.evaluation.bootstrap import group_means
 from geotrap_cli.evaluation.cells import SUBJECTS, TRIALS, Cell
 from geotrap_cli.evaluation.evaluate import FLOOR, HEADLINE
 from geotrap_cli.profile.attack_tables import TuneTable
-from geotrap_cli.training.attack_context import split_validation
 from geotrap_cli.training.attack_grid import AttackGrid
 from geotrap_cli.training.attack_plan import PlannedAttack
 from geotrap_cli.training.workbench import Workbench
@@ -140,9 +140,8 @@ def validation_bench(bench: Workbench) -> Workbench:
         UsageError: The attacker has one group of target objects only.
     """
     groups = {record.id: record.group for record in bench.dataset.records}
-    trained, held_out = split_validation(bench.splits.attack_target, groups, bench.profile.attack.seed)
-    splits = dataclasses.replace(bench.splits, attack_target=trained, eval_target=held_out, source_eval=())
-    return dataclasses.replace(bench, splits=splits)
+    splits = judged_on_own(bench.splits, groups, bench.profile.attack.seed)
+    return dataclasses.replace(bench, splits=dataclasses.replace(splits, source_eval=()))
 
 
 def with_setting(planned: PlannedAttack, setting: Setting, method: str | None = None) -> PlannedAttack:

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from geotrap_cli.data.base import ObjectDataset
+from geotrap_cli.data.held_out import judged_on_validation, set_aside
 from geotrap_cli.data.loading import open_dataset
 from geotrap_cli.data.read_ahead import ReadAhead
 from geotrap_cli.data.splits import Splits, check_known, split_objects
@@ -150,7 +151,7 @@ def open_workbench(
     dataset = open_table(profile.data, max(output_size, model.input_size))
     benign = profile.data.benign if profile.data.benign is not None else getattr(dataset, "default_benign", ())
     splits = split_objects(dataset.records, profile.data.target, benign, profile.data.seed)
-    splits = _only_source(splits, dataset, profile.data.source)
+    splits = _held_out(_only_source(splits, dataset, profile.data.source), dataset, profile)
     sizes = (model.input_size, model.splat_size, output_size, model.num_views)
     return Workbench(profile, device, dataset, splits, *sizes, processes=processes)
 
@@ -181,6 +182,13 @@ def _only_source(splits: Splits, dataset: ObjectDataset, categories: Sequence[st
     if not all(keep.values()):
         raise UsageError("data.source leaves no source object to train or to evaluate", "Name more categories")
     return replace(splits, **keep)
+
+
+def _held_out(splits: Splits, dataset: ObjectDataset, profile: Profile) -> Splits:
+    """Return the splits with what is set aside, measured on what ``eval.split`` says."""
+    groups = {record.id: record.group for record in dataset.records}
+    splits = set_aside(splits, groups, profile.data.set_aside, profile.data.seed)
+    return judged_on_validation(splits, groups, profile.data.seed) if profile.eval.split == "validation" else splits
 
 
 def prepare_views(bench: Workbench, ids: Sequence[str], console: Console, quiet: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.directions import of_length, weight_gradient
 from geotrap_defenses._mix import AscentConfig
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
 class BoosterConfig(AscentConfig):
@@ -39,6 +42,7 @@ class BoosterDefense(Defense):
     config: BoosterConfig
     owns_step: ClassVar[bool] = True
     shows: ClassVar[tuple[str, ...]] = ("target_loss", "loss_after_step")
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "radius": DECADES, **LEARNING_RATE}
 
     @property
     def gradients(self) -> float:

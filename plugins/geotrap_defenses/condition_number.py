@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
+from geotrap_cli.search_ranges import Range, multiples
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.robust.streams import Stream
 from geotrap_defenses._features import Head, find_head, sample_rows, watch
 from geotrap_defenses._mix import mixed
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 RIDGE = 1e-6
 """Added to the diagonal, and the eigenvalue below which a direction counts as absent."""
@@ -46,6 +49,11 @@ class ConditionNumberDefense(Defense):
     config: ConditionNumberConfig
     renders_target: ClassVar[bool] = False
     shows: ClassVar[tuple[str, ...]] = ("condition_source", "condition_target")
+    search: ClassVar[Mapping[str, Range]] = {
+        "well_weight": DECADES,
+        "ill_weight": multiples(0.01, 100.0),
+        **LEARNING_RATE,
+    }
 
     def prepare(self, context: DefenseContext) -> None:
         """Find the head."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -10,9 +11,11 @@ from torch import Tensor
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
 from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.robust.directions import scaled, weight_gradient
 from geotrap_cli.training.robust.places import shifted
 from geotrap_defenses._mix import mixed
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
 class CtrapConfig(DefenseConfig):
@@ -39,6 +42,7 @@ class CtrapDefense(Defense):
     Config: ClassVar[type[DefenseConfig]] = CtrapConfig
     config: CtrapConfig
     shows: ClassVar[tuple[str, ...]] = ("collapse",)
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "lr": DECADES, **LEARNING_RATE}
 
     @property
     def gradients(self) -> float:

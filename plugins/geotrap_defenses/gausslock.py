@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -11,11 +12,13 @@ from geotrap_cli.aggregation import aggregate
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
 from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.energy_cap import EnergyCap
 from geotrap_cli.training.robust.gradients import backward_apart
 from geotrap_cli.training.trap_set import load_trap
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 TEMPERATURE = 0.25
 
@@ -62,6 +65,7 @@ class GausslockDefense(Defense):
     owns_step: ClassVar[bool] = True
     renders_target: ClassVar[bool] = False
     shows: ClassVar[tuple[str, ...]] = ("locked",)
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, **LEARNING_RATE}
 
     def prepare(self, context: DefenseContext) -> None:
         """Load the traps.

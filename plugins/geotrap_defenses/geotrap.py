@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from geotrap_cli.defenses import Defense, StepObjective
 from geotrap_cli.errors import UsageError
 from geotrap_cli.profile.schema import Profile, RobustTable
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.defense_objective import DefenseObjective
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
 class GeotrapDefense(Defense):
@@ -24,6 +27,7 @@ class GeotrapDefense(Defense):
     cost: ClassVar[str] = "2 gradients, and those of [robust] and [traps.KEY.dynamic]"
     uses_traps: ClassVar[bool] = True
     ignores: ClassVar[tuple[str, ...]] = ()
+    search: ClassVar[Mapping[str, Range]] = {"train.trap_weight": DECADES, **LEARNING_RATE}
 
     def indivisible(self, profile: Profile) -> str | None:
         """Return which part of the loss is no mean over objects, or draws its random numbers for a whole batch."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
+from geotrap_cli.search_ranges import Range, multiples
 from geotrap_defenses._mix import AscentConfig, capped, mixed
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
 class GradDiffDefense(Defense):
@@ -24,6 +27,7 @@ class GradDiffDefense(Defense):
     Config: ClassVar[type[DefenseConfig]] = AscentConfig
     config: AscentConfig
     shows: ClassVar[tuple[str, ...]] = ("target_loss",)
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "cap": multiples(0.2, 2.0), **LEARNING_RATE}
 
     def losses(self, source: ViewBatch, target: ViewBatch, step: int) -> LossTerms:
         """Return the terms of a step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -13,12 +13,14 @@ from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
 from geotrap_cli.errors import UsageError
 from geotrap_cli.profile.base import Count
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.places import attacked, shifted
 from geotrap_cli.training.robust.simulation import CLIP_NORM
 from geotrap_cli.training.robust.streams import Stream
 from geotrap_defenses._mix import AscentConfig, backward, capped, mixed
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
 class ImmaConfig(AscentConfig):
@@ -51,6 +53,7 @@ class ImmaDefense(Defense):
     owns_step: ClassVar[bool] = True
     draws_more: ClassVar[bool] = True
     shows: ClassVar[tuple[str, ...]] = ("target_loss", "attacker_loss")
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "lr": DECADES, **LEARNING_RATE}
 
     def prepare(self, context: DefenseContext) -> None:
         """Set up the other player.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from geotrap_cli.defenses import Defense, DefenseConfig
 from geotrap_cli.errors import UsageError
 from geotrap_cli.profile.base import Count, FilePath
+from geotrap_cli.search_ranges import Range, choices, uniform
 from geotrap_cli.training.defense_context import DefenseContext
 
 
@@ -40,6 +42,7 @@ class LoxDefense(Defense):
     Config: ClassVar[type[DefenseConfig]] = LoxConfig
     config: LoxConfig
     trains: ClassVar[bool] = False
+    search: ClassVar[Mapping[str, Range]] = {"factor": uniform(0.25, 1.5), "rank": choices(6, 8, 12, 20)}
 
     def prepare(self, context: DefenseContext) -> None:
         """Write the weights.

@@ -18,11 +18,13 @@ from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.models.lgm.attention import twice_differentiable
 from geotrap_cli.profile.base import Count
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.streams import Stream
 from geotrap_defenses._features import Head, find_head, watch
 from geotrap_defenses._mix import backward, capped, mixed
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 Weights = dict[str, Tensor]
 
@@ -65,6 +67,7 @@ class MlacDefense(Defense):
     owns_step: ClassVar[bool] = True
     renders_target: ClassVar[bool] = False
     shows: ClassVar[tuple[str, ...]] = ("undecoded",)
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "lr": DECADES, **LEARNING_RATE}
 
     def prepare(self, context: DefenseContext) -> None:
         """Find the head.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
+from geotrap_cli.search_ranges import Range, multiples
 from geotrap_defenses._mix import capped
+from geotrap_defenses._search import LEARNING_RATE
 
 
 class NaiveUnlearningConfig(DefenseConfig):
@@ -35,6 +38,7 @@ class NaiveUnlearningDefense(Defense):
     sees_source: ClassVar[bool] = False
     shows: ClassVar[tuple[str, ...]] = ("target_loss",)
     ignores: ClassVar[tuple[str, ...]] = (*Defense.ignores, "retain", "train.source_ratio")
+    search: ClassVar[Mapping[str, Range]] = {"cap": multiples(0.2, 2.0), **LEARNING_RATE}
 
     @property
     def gradients(self) -> float:

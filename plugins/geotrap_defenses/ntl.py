@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.robust.streams import Stream
 from geotrap_defenses._features import Layer, find_layer, sample_rows, watch
 from geotrap_defenses._mix import mixed
 from geotrap_defenses._mmd import mmd
 from geotrap_defenses._noise import add_noise
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 #: Deviation of the first push, in RMS of each trained tensor.
 HAIR = 1e-4
@@ -48,6 +51,7 @@ class NtlDefense(Defense):
     config: NtlConfig
     renders_target: ClassVar[bool] = False
     shows: ClassVar[tuple[str, ...]] = ("target_distance", "mmd")
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "cap": DECADES, **LEARNING_RATE}
 
     def prepare(self, context: DefenseContext) -> None:
         """Find the layer, and leave the undefended weights by a hair.

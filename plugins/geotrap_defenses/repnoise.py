@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -12,11 +12,13 @@ from torch import Tensor
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
 from geotrap_cli.profile.base import Names
+from geotrap_cli.search_ranges import Range, multiples
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.robust.streams import Stream
 from geotrap_defenses._features import expand_modules, sample_rows, watch
 from geotrap_defenses._mix import mixed
 from geotrap_defenses._mmd import mmd
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
 class RepnoiseConfig(DefenseConfig):
@@ -49,6 +51,7 @@ class RepnoiseDefense(Defense):
     Config: ClassVar[type[DefenseConfig]] = RepnoiseConfig
     config: RepnoiseConfig
     shows: ClassVar[tuple[str, ...]] = ("target_loss", "mmd")
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "noise_weight": multiples(0.1, 100.0), **LEARNING_RATE}
 
     def prepare(self, context: DefenseContext) -> None:
         """Find the layers."""

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.robust.directions import of_length, weight_gradient
 from geotrap_cli.training.robust.parameter_noise import ParameterNoise
 from geotrap_cli.training.robust.places import shifted
 from geotrap_defenses._mix import AscentConfig, capped, mixed
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
 class SamAwpConfig(AscentConfig):
@@ -46,6 +48,7 @@ class SamAwpDefense(Defense):
     Config: ClassVar[type[DefenseConfig]] = SamAwpConfig
     config: SamAwpConfig
     shows: ClassVar[tuple[str, ...]] = ("target_loss",)
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "rho": DECADES, **LEARNING_RATE}
 
     @property
     def gradients(self) -> float:

@@ -12,9 +12,11 @@ from torch import Tensor
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
 from geotrap_cli.errors import UsageError
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.directions import norm, of_length, scaled, weight_gradient
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 Gradients = dict[str, Tensor]
 LEAST_LOSS = 1e-12
@@ -50,6 +52,7 @@ class SeamDefense(Defense):
     owns_step: ClassVar[bool] = True
     renders_source: ClassVar[bool] = True
     shows: ClassVar[tuple[str, ...]] = ("cosine", "target_loss")
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "unlearn_weight": DECADES, **LEARNING_RATE}
 
     def prepare(self, context: DefenseContext) -> None:
         """Refuse what the finite difference cannot work with.

@@ -11,10 +11,12 @@ from torch import Tensor
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
 from geotrap_cli.render import render
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.places import shifted
 from geotrap_defenses._adversaries import AdversaryConfig, played_through
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
 class SophonConfig(AdversaryConfig):
@@ -51,6 +53,7 @@ class SophonDefense(Defense):
     owns_step: ClassVar[bool] = True
     draws_more: ClassVar[bool] = True
     shows: ClassVar[tuple[str, ...]] = ("denied",)
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, **LEARNING_RATE}
 
     @property
     def gradients(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
 from geotrap_cli.profile.base import Count, Fraction, split_names
+from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.places import shifted
@@ -20,6 +21,7 @@ from geotrap_cli.training.robust.streams import Stream, numpy_stream
 from geotrap_cli.training.terms import Term
 from geotrap_defenses._adversaries import AdversaryConfig, played_through
 from geotrap_defenses._features import Layer, find_layer, watch
+from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 Data = Annotated[tuple[Literal["target", "source_then_target"], ...], Field(min_length=1), BeforeValidator(split_names)]
 SWITCH = (6.0, 3.0)
@@ -72,6 +74,7 @@ class TarDefense(Defense):
     draws_more: ClassVar[bool] = True
     draws_more_source: ClassVar[bool] = True
     shows: ClassVar[tuple[str, ...]] = ("tampered", "hidden")
+    search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "hidden_weight": DECADES, **LEARNING_RATE}
 
     def prepare(self, context: DefenseContext) -> None:
         """Find the layer."""

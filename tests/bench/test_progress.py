@@ -53,3 +53,13 @@ def test_a_line_for_every_job(make_job: Make) -> None:
         "[2/4] nano, geotrap, seed 0: lora took 5 min; geotrap: at least 40% recovered, by lora; about 10 min left"
     )
     assert lines[1].startswith("[3/4] b failed: loss is nan; geotrap: at least 40%")
+
+
+def test_a_trial_is_told_by_its_quality_and_is_no_worst_case(make_job: Make) -> None:
+    lines: list[str] = []
+    reporter = Reporter(2, 0, lines.append, "tuning ")
+    job = make_job("nano, geotrap, trial 1: lora", trial=1)
+    reporter.ended(job, Outcome(job.name, 300.0, (Peak("lora", 10.0, 20.0, 14.0),)), [], 1)
+    assert lines == ["tuning [1/2] nano, geotrap, trial 1: lora took 5 min; 14.00 dB on validation objects"]
+    assert reporter.worst.text(ENTRY) == "nothing measured yet"
+    assert job.kind != make_job("nano, geotrap, seed 0: lora").kind

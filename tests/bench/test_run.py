@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from geotrap_cli.__main__ import main
-from geotrap_cli.bench import run as bench_run
+from geotrap_cli.bench import crew as bench_crew
 from geotrap_cli.bench.job import Job, Outcome
 
 Write = Callable[..., Path]
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.usefixtures("shared_cache")
 def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the jobs that are done, in order."""
     names: list[str] = []
-    original = bench_run.perform
+    original = bench_crew.perform
 
     def noting(job: Job) -> Outcome:
         names.append(job.name)
         return original(job)
 
-    monkeypatch.setattr(bench_run, "perform", noting)
+    monkeypatch.setattr(bench_crew, "perform", noting)
     return names
 
 
@@ -56,7 +56,7 @@ def test_a_grid_from_dry_run_to_rerun(
     assert not folder.exists()
 
     # Interrupted at its second attack, and one job fails.
-    original = bench_run.perform
+    original = bench_crew.perform
 
     def stops(job: Job) -> Outcome:
         if job.name == "mini, none, seed 0: sgd":
@@ -64,7 +64,7 @@ def test_a_grid_from_dry_run_to_rerun(
         return original(job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench_run, "perform", stops)
+        patch.setattr(bench_crew, "perform", stops)
         assert main(["bench", str(grid)]) == 130
     assert "The same command goes on" in capsys.readouterr().err
     before = list(worked)
@@ -122,7 +122,7 @@ def test_a_grid_from_dry_run_to_rerun(
 def test_what_failed_is_not_measured_and_is_tried_again(
     write_grid: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    original = bench_run.perform
+    original = bench_crew.perform
 
     def fails(job: Job) -> Outcome:
         return Outcome(job.name, error="the loss is nan") if job.entry[1] == "strong" else original(job)
@@ -130,7 +130,7 @@ def test_what_failed_is_not_measured_and_is_tried_again(
     grid = write_grid()
     grid.write_text(grid.read_text().replace('"lora", "sgd"', '"sgd"'))
     with monkeypatch.context() as patch:
-        patch.setattr(bench_run, "perform", fails)
+        patch.setattr(bench_crew, "perform", fails)
         assert main(["bench", str(grid)]) == 1
     out, err = capsys.readouterr()
     assert "2 jobs failed" in err and "tries them again" in err

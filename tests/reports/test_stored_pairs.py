@@ -20,14 +20,16 @@ WEIGHTS = {"undefended": "u", "defended": "d", "scratch": "random"}
 PROFILE = "[eval]\nrecover_threshold = 0.8\n"
 
 
-def fill(path: Path, cells: Sequence[Cell], created: str = "2026-01-01", **weights: str) -> Path:
+def fill(
+    path: Path, cells: Sequence[Cell], created: str = "2026-01-01", profile: str = PROFILE, **weights: str
+) -> Path:
     store = ResultsStore(path)
     for cell in cells:
         digest = {**WEIGHTS, **weights}[cell.subject]
         inputs = {"weights": digest, "subject": cell.subject, "method": cell.method, "seed": cell.seed}
         store.append(
             StoredCell(
-                content_key(inputs), inputs, digest, "u", f"runs/{created}", "runs/train", created, PROFILE, "p", cell
+                content_key(inputs), inputs, digest, "u", f"runs/{created}", "runs/train", created, profile, "p", cell
             )
         )
     return path
@@ -58,6 +60,15 @@ def test_undefended_cells_serve_every_defense_and_the_newest_is_compared(tmp_pat
     assert named.pairs[0].defended == cells[1]
     with pytest.raises(UsageError, match="no attack on defended weights x"):
         select_stored([path], weights="x")
+
+
+def test_what_settings_were_chosen_by_does_not_keep_the_test_out(tmp_path: Path, make_pair: Any) -> None:
+    trial = make_pair(STRONG, RESISTING, "full", ids=["mug/0", "mug/1"])
+    path = fill(tmp_path / "s.jsonl", trial, profile=f'{PROFILE}split = "validation"\n')
+    fill(path, make_pair(STRONG, RESISTING), created="2026-01-02")
+    selection = select_stored([path])
+    assert labels(selection.pairs) == [("lora", 0)]
+    assert any("full" in note and "leaving out" in note for note in selection.notes)
 
 
 def test_controls_come_along(tmp_path: Path, make_pair: Any) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from geotrap_cli.attacks import Attack, AttackContext
+from geotrap_cli.data.held_out import split_validation
 from geotrap_cli.errors import UsageError
-from geotrap_cli.training.attack_context import attack_context, attack_loss, open_attack_data, split_validation
+from geotrap_cli.training.attack_context import attack_context, attack_loss, open_attack_data
 
 
 class Validating(Attack):

@@ -42,6 +42,14 @@ def test_target_objects_are_the_attackers_and_all_others_the_defenders(open_both
     assert attack.dataset.fingerprint() != defense.dataset.fingerprint()
 
 
+def test_validation_objects_are_the_attackers_too(open_both: Callable[..., Any]) -> None:
+    _, test = open_both(*OTHER, "data.set_aside=0.2")
+    defense, own = open_both(*OTHER, "data.set_aside=0.2", "eval.split=validation")
+    assert {*own.splits.attack_target, *own.splits.eval_target} == set(test.splits.attack_target)
+    assert not set(own.splits.eval_target) & set(test.splits.eval_target)
+    assert own.splits.source_eval == defense.splits.source_eval == test.splits.source_validation
+
+
 def test_groups_that_the_defender_has_are_left_out(open_both: Callable[..., Any]) -> None:
     defense, attack = open_both(*OTHER)
     mine = {id.removeprefix(PREFIX) for id in (*attack.splits.attack_target, *attack.splits.eval_target)}

@@ -34,6 +34,15 @@ class TestData:
         assert {category(id) for id in splits.benign} == {"chair", "table"}
         assert "mushroom" in {category(id) for id in splits.source_train}
 
+    def test_validation_objects_are_those_of_nobody_else(self, open_mini: Callable[..., Any]) -> None:
+        test = open_mini("data.set_aside=0.2").bench.splits
+        own = open_mini("data.set_aside=0.2", "eval.split=validation").bench.splits
+        assert own.source_eval == test.source_validation
+        assert own.source_train == test.source_train and own.defense_target == test.defense_target
+        assert not {*test.eval_target, *test.source_eval} & {*own.attack_target, *own.eval_target, *own.source_eval}
+        with pytest.raises(UsageError, match=r"data\.set_aside"):
+            open_mini("eval.split=validation")
+
     def test_unknown_source_category(self, open_mini: Callable[..., Any]) -> None:
         with pytest.raises(UsageError, match=r"data\.source.*'crates'.*crate"):
             open_mini("data.source=crates")

@@ -1,0 +1,144 @@
+"""The profile of each entry of a grid, checked: all problems are told at once, and each of them once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+from geotrap_cli.attack_choice import AttackChoice, suite_keys
+from geotrap_cli.bench.grid import SET_ASIDE, DefenseEntry, LoadedGrid, ProfileEntry
+from geotrap_cli.errors import GeotrapError, UsageError
+from geotrap_cli.options import CommonOptions
+from geotrap_cli.plugins import load_plugin, suggestion
+from geotrap_cli.profile.files import find_profile
+from geotrap_cli.profile.load import LoadedProfile
+from geotrap_cli.training.attack_plan import plan_attacks
+from geotrap_cli.training.defense import load_defense, measured_traps
+
+Entry = tuple[str, str]
+Say = Callable[[str], object]
+
+
+def check_names(loaded: LoadedGrid) -> None:
+    """Refuse unknown names once for the grid, and not once for every entry.
+
+    Raises:
+        UsageError: A suite, an attack, a defense or a profile is unknown: all of them, one a line.
+    """
+    grid = loaded.grid
+    attacks = dict.fromkeys((*grid.attacks, *(grid.tune.attacks if grid.tune.trials else ())))
+    checks: list[Callable[[], object]] = [functools.partial(suite_keys, grid.suite)]
+    checks += [functools.partial(load_plugin, "geotrap.attacks", key) for key in attacks]
+    checks += [functools.partial(load_plugin, "geotrap.defenses", key) for key in _methods(grid.defenses)]
+    checks += [functools.partial(_profile_path, loaded, *item) for item in grid.profiles.items()]
+    raise_all(loaded, [problem for check in checks if (problem := problem_of(check))])
+
+
+def entry_profiles(loaded: LoadedGrid, chosen: Mapping[Entry, Sequence[str]], say: Say) -> dict[Entry, LoadedProfile]:
+    """Return the profile of each entry, with every attack of the grid.
+
+    Args:
+        loaded: The grid.
+        chosen: Values of single entries over all others, each ``key=value``.
+        say: Takes a line for everything of the suite that cannot run.
+
+    Raises:
+        UsageError: A value is wrong, or what is asked for does not fit together: all problems, one a line.
+    """
+    profiles: dict[Entry, LoadedProfile] = {}
+    # What is wrong with a profile is wrong for each of its defenses, and told once.
+    problems: dict[str, str] = {}
+    for entry in itertools.product(loaded.grid.profiles, loaded.grid.defenses):
+
+        def check(entry: Entry = entry) -> None:
+            profiles[entry] = entry_profile(loaded, entry, chosen.get(entry, ()), loaded.grid.attacks, say)
+            _check_fits(profiles[entry])
+
+        if problem := problem_of(check):
+            problems.setdefault(problem, f"{' x '.join(entry)}: {problem}")
+    raise_all(loaded, list(problems.values()))
+    return profiles
+
+
+def entry_profile(
+    loaded: LoadedGrid, entry: Entry, further: Sequence[str], attacks: Sequence[str], say: Say = lambda _: None
+) -> LoadedProfile:
+    """Return the profile of one entry.
+
+    Args:
+        loaded: The grid.
+        entry: Labels of profile and defense.
+        further: Values over those of the grid, each ``key=value``.
+        attacks: Attacks beside those of the suite.
+        say: Takes a line for everything of the suite that cannot run.
+
+    Raises:
+        UsageError: A value is wrong.
+    """
+    profile, defense = loaded.grid.profiles[entry[0]], loaded.grid.defenses[entry[1]]
+    method = defense.method or entry[1]
+    _check_options(method, defense)
+    # First, so that the grid may say otherwise.
+    aside = (f"data.set_aside={SET_ASIDE}",) if loaded.grid.tune.trials else ()
+    own = (*loaded.grid.set, *profile.set, f"defense.method={method}", *defense.set)
+    path = _profile_path(loaded, entry[0], profile)
+    options = CommonOptions(profile=path, overrides=(*aside, *own, *further))
+
+    def note(line: str) -> None:
+        say(f"{entry[0]}: {line}")
+
+    found = AttackChoice(tuple(attacks), loaded.grid.suite).load(options, note)
+    return dataclasses.replace(found, name=entry[1])
+
+
+def stated_keys(loaded: LoadedGrid, entry: Entry) -> set[str]:
+    """Return the dotted keys that the grid itself sets for an entry."""
+    grid = loaded.grid
+    lines = (*grid.set, *grid.profiles[entry[0]].set, *grid.defenses[entry[1]].set)
+    return {line.partition("=")[0].strip() for line in lines}
+
+
+def problem_of(check: Callable[[], object]) -> str | None:
+    """Return what a check finds wrong, None where it finds nothing."""
+    try:
+        check()
+    except GeotrapError as error:
+        return str(error)
+    return None
+
+
+def raise_all(loaded: LoadedGrid, problems: Sequence[str]) -> None:
+    """Raise one error with all problems of a grid, if there are any.
+
+    Raises:
+        UsageError: There are.
+    """
+    if len(problems) == 1:
+        raise UsageError(f"grid {loaded.path}: {problems[0]}")
+    if problems:
+        listing = "".join(f"\n  {line}" for line in problems)
+        raise UsageError(f"grid {loaded.path}: {len(problems)} problems{listing}")
+
+
+def _methods(defenses: Mapping[str, DefenseEntry]) -> tuple[str, ...]:
+    return tuple(entry.method or label for label, entry in defenses.items())
+
+
+def _profile_path(loaded: LoadedGrid, label: str, entry: ProfileEntry) -> str:
+    return str(find_profile(entry.profile or label, loaded.path.parent))
+
+
+def _check_options(key: str, entry: DefenseEntry) -> None:
+    """Refuse weights for an option that the defense does not have."""
+    known = load_plugin("geotrap.defenses", key).Config.model_fields
+    for option in entry.weights_of:
+        if option not in known:
+            raise UsageError(f"weights_of.{option}: defense '{key}' has no such option", suggestion(option, known))
+
+
+def _check_fits(loaded: LoadedProfile) -> None:
+    """Refuse now what a job would refuse after hours of others."""
+    plan_attacks(loaded.profile)
+    measured_traps(loaded.profile, load_defense(loaded.profile))
