@@ -6,9 +6,11 @@ those packages.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -18,6 +20,8 @@ from geotrap_cli.errors import GeotrapError, UsageError
 GROUPS = ("geotrap.traps", "geotrap.attacks", "geotrap.datasets", "geotrap.models", "geotrap.defenses")
 PLUGINS_VARIABLE = "GEOTRAP_PLUGINS"
 BUILT_IN = "geotrap"
+
+_SCANNED: ContextVar[dict[str, Collection[EntryPoint]] | None] = ContextVar("scanned", default=None)
 
 _NOUNS = {
     "geotrap.traps": "trap",
@@ -97,6 +101,20 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(words) or 'none'}"
 
 
+@contextlib.contextmanager
+def scanned_once() -> Iterator[None]:
+    """Look at the installed packages once inside, however many plug-ins are asked for.
+
+    Every look reads the metadata of all packages, which is most of what checking a profile takes. What is installed
+    meanwhile is not seen.
+    """
+    token = _SCANNED.set({})
+    try:
+        yield
+    finally:
+        _SCANNED.reset(token)
+
+
 class _BrokenPluginError(Exception):
     """Why an entry point gives no usable class, in one line."""
 
@@ -104,12 +122,21 @@ class _BrokenPluginError(Exception):
 def _entries(group: str) -> list[EntryPoint]:
     if group not in GROUPS:
         raise ValueError(f"unknown plug-in group {group!r}")
-    found = entry_points(group=group)
+    found = _installed(group)
     # A package's name is parsed from its metadata each time it is asked for, and its entries share one object.
     one_each = {id(entry.dist): entry for entry in found}
     packages = {key: _package(entry) for key, entry in one_each.items()}
     enabled = [entry for entry in found if _enabled(packages[id(entry.dist)])]
     return sorted(enabled, key=lambda entry: (entry.name, packages[id(entry.dist)]))
+
+
+def _installed(group: str) -> Collection[EntryPoint]:
+    known = _SCANNED.get()
+    if known is None:
+        return entry_points(group=group)
+    if group not in known:
+        known[group] = entry_points(group=group)
+    return known[group]
 
 
 def _enabled(package: str) -> bool:

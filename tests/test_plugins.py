@@ -202,3 +202,21 @@ def test_broken_package_is_a_warning_of_the_command(
     output = capsys.readouterr()
     assert "warning: plug-in fog of package acme-traps is broken: ModuleNotFoundError" in output.err
     assert "position" in output.out
+
+
+def test_packages_are_looked_at_once_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    original = plugins.entry_points
+
+    def counting(*, group: str) -> object:
+        looks.append(group)
+        return original(group=group)
+
+    monkeypatch.setattr(plugins, "entry_points", counting)
+    keys = plugins.plugin_keys("geotrap.traps")
+    with plugins.scanned_once():
+        assert plugins.plugin_keys("geotrap.traps") == plugins.plugin_keys("geotrap.traps") == keys
+        assert plugins.load_plugin("geotrap.attacks", "lora").key == "lora"
+    assert looks == ["geotrap.traps", "geotrap.traps", "geotrap.attacks"]
+    plugins.plugin_keys("geotrap.traps")
+    assert len(looks) == 4

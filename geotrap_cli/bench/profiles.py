@@ -77,20 +77,28 @@ def entry_profile(
     Raises:
         UsageError: A value is wrong.
     """
-    profile, defense = loaded.grid.profiles[entry[0]], loaded.grid.defenses[entry[1]]
-    method = defense.method or entry[1]
-    _check_options(method, defense)
-    # First, so that the grid may say otherwise.
-    aside = (f"data.set_aside={SET_ASIDE}",) if loaded.grid.tune.trials else ()
-    own = (*loaded.grid.set, *profile.set, f"defense.method={method}", *defense.set)
-    path = _profile_path(loaded, entry[0], profile)
-    options = CommonOptions(profile=path, overrides=(*aside, *own, *further))
+    options = entry_options(loaded, entry, further)
 
     def note(line: str) -> None:
         say(f"{entry[0]}: {line}")
 
     found = AttackChoice(tuple(attacks), loaded.grid.suite).load(options, note)
     return dataclasses.replace(found, name=entry[1])
+
+
+def entry_options(loaded: LoadedGrid, entry: Entry, further: Sequence[str]) -> CommonOptions:
+    """Return what the profile of an entry is loaded by: its file, the values of the grid, and ``further`` over them.
+
+    Raises:
+        UsageError: The defense takes weights for an option that it does not have.
+    """
+    profile, defense = loaded.grid.profiles[entry[0]], loaded.grid.defenses[entry[1]]
+    method = defense.method or entry[1]
+    _check_options(method, defense)
+    # First, so that the grid may say otherwise.
+    aside = (f"data.set_aside={SET_ASIDE}",) if loaded.grid.tune.trials else ()
+    own = (*loaded.grid.set, *profile.set, f"defense.method={method}", *defense.set)
+    return CommonOptions(profile=_profile_path(loaded, entry[0], profile), overrides=(*aside, *own, *further))
 
 
 def stated_keys(loaded: LoadedGrid, entry: Entry) -> set[str]:

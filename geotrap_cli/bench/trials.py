@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +18,22 @@ from geotrap_cli.bench.grid import LoadedGrid, TuningTable
 from geotrap_cli.bench.job import Job
 from geotrap_cli.bench.make_jobs import Place, attack_job, training_job, with_seed
 from geotrap_cli.bench.plan import BenchPlan
-from geotrap_cli.bench.profiles import Entry, entry_profile, problem_of, raise_all, stated_keys
-from geotrap_cli.errors import UsageError
+from geotrap_cli.bench.profiles import Entry, entry_options, entry_profile, problem_of, raise_all, stated_keys
+from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.plugins import load_plugin
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.profile.schema import Profile, flatten
 from geotrap_cli.search_ranges import Range, Value
+from geotrap_cli.training.attack_plan import plan_attacks
 
 DRAWS = 50
 """Points that are drawn for each trial before a space of few choices counts as exhausted."""
 FRUGAL = ("attack.tune.trials=0", "attack.keep_gaussians=0")
 """A trial attacks with the attacks as they are set, as a search for the best setting of each would multiply the trials,
 and keeps no pictures for a viewer."""
+ORIGIN = "[tune] of the grid"
+SEARCHED_TABLES = ("train", "defense", "traps", "aggregation", "retain", "robust", "layers")
+"""Tables of a profile that are a defense's own; it may not choose how it is attacked or measured."""
 Setting = Mapping[str, Value]
 
 
@@ -99,27 +103,35 @@ def plan_trials(plan: BenchPlan, entry: Entry) -> EntryTrials:
     weights_of = {option: plan.trainings((entry[0], other))[0] for option, other in others.items()}
     trials: list[Trial] = []
     problems: list[str] = []
+    base = _base(loaded, entry)
     for number, setting in enumerate(settings):
 
         def add(number: int = number, setting: Setting = setting) -> None:
-            trials.append(Trial(number, setting, _jobs(plan, Place(entry, 0, number), setting, weights_of)))
+            found = _with_setting(loaded, entry, base, setting)
+            trials.append(Trial(number, setting, _jobs(plan, entry, number, found, weights_of)))
 
         if problem := problem_of(add):
             problems.append(f"{' x '.join(entry)}, trial {number}: {problem}")
     raise_all(loaded, problems)
-    return EntryTrials(
-        entry, method, ranges, tuple(trials), tuple({one.name: one for one in weights_of.values()}.values())
-    )
+    before = {training.name: training for training in weights_of.values()}
+    return EntryTrials(entry, method, ranges, tuple(trials), tuple(before.values()))
 
 
 def search_space(loaded: LoadedGrid, entry: Entry, profile: Profile) -> dict[str, Range]:
-    """Return what is searched of an entry, by dotted key: what its defense declares and the grid does not state."""
+    """Return what is searched of an entry, by dotted key: what its defense declares and the grid does not state.
+
+    Raises:
+        GeotrapError: The defense declares what is no option of a defense.
+    """
     method, own = profile.defense.method, flatten(profile.tables())
     declared: Mapping[str, Range] = getattr(load_plugin("geotrap.defenses", method), "search", {})
     stated = stated_keys(loaded, entry) | {line.partition("=")[0].strip() for line in loaded.grid.tune.set}
     found = {}
     for name, declared_range in declared.items():
         dotted = name if "." in name else f"defense.{method}.{name}"
+        if dotted.partition(".")[0] not in SEARCHED_TABLES:
+            what = f"defense '{method}' declares {dotted} to be searched, which is no option of a defense"
+            raise GeotrapError(what, "Correct `search` of its class")
         absolute = declared_range.around(own.get(dotted))
         if dotted not in stated and absolute is not None:
             found[dotted] = absolute
@@ -158,14 +170,47 @@ def as_overrides(setting: Setting) -> tuple[str, ...]:
     return tuple(f"{name}={json.dumps(value)}" for name, value in setting.items())
 
 
-def _jobs(plan: BenchPlan, place: Place, setting: Setting, weights_of: Mapping[str, Job]) -> tuple[Job, ...]:
-    loaded, tune = plan.grid, plan.grid.grid.tune
-    place = dataclasses.replace(place, seed=loaded.grid.seeds[0])
-    further = (*as_overrides(setting), *FRUGAL, *tune.set)
-    found = with_seed(entry_profile(loaded, place.entry, further, tune.attacks), place.seed)
-    training = training_job(place, found, weights_of, plan.options)
-    judged = _on_validation(found)
-    return (training, *(attack_job(training, key, judged) for key in tune.attacks))
+def _base(loaded: LoadedGrid, entry: Entry) -> LoadedProfile:
+    """Return the profile of the first trial, with the attacks that all of them are judged by.
+
+    Raises:
+        UsageError: A value of ``[tune]`` is wrong, or an attack cannot run.
+    """
+    tune, found = loaded.grid.tune, dict[str, LoadedProfile]()
+
+    def load() -> None:
+        found["base"] = entry_profile(loaded, entry, (*FRUGAL, *tune.set), tune.attacks)
+        plan_attacks(_judged_by(found["base"], tune.attacks).profile)
+
+    if problem := problem_of(load):
+        raise_all(loaded, [f"{' x '.join(entry)}, [tune]: {problem}"])
+    return found["base"]
+
+
+def _with_setting(loaded: LoadedGrid, entry: Entry, base: LoadedProfile, setting: Setting) -> LoadedProfile:
+    """Return the profile of a trial: checked as any other, but for the attacks, which no setting changes."""
+    further = (*as_overrides(setting), *FRUGAL, *loaded.grid.tune.set)
+    found = entry_options(loaded, entry, further).load_profile("attack", seed_table="attack")
+    profile = found.profile.model_copy(update={"attack": base.profile.attack})
+    origins = {dotted: origin for dotted, origin in found.origins.items() if not dotted.startswith("attack.")}
+    origins |= {dotted: origin for dotted, origin in base.origins.items() if dotted.startswith("attack.")}
+    return dataclasses.replace(found, profile=profile, origins=origins, name=entry[1])
+
+
+def _jobs(
+    plan: BenchPlan, entry: Entry, number: int, found: LoadedProfile, weights_of: Mapping[str, Job]
+) -> tuple[Job, ...]:
+    grid = plan.grid.grid
+    place = Place(entry, grid.seeds[0], number)
+    seeded = with_seed(found, place.seed)
+    training = training_job(place, seeded, weights_of, plan.options)
+    judged = _on_validation(seeded)
+    return (training, *(attack_job(training, key, judged) for key in grid.tune.attacks))
+
+
+def _judged_by(found: LoadedProfile, attacks: Sequence[str]) -> LoadedProfile:
+    """Return the profile with those attacks alone; a suite of the grid has others."""
+    return with_attack_fields(found, {"methods": tuple(attacks), "controls": (), "control_attacks": ()}, ORIGIN)
 
 
 def _on_validation(found: LoadedProfile) -> LoadedProfile:
@@ -184,6 +229,6 @@ def _on_validation(found: LoadedProfile) -> LoadedProfile:
     found = dataclasses.replace(
         found,
         profile=profile.model_copy(update={"eval": judged}),
-        origins=found.origins | {"eval.split": "[tune] of the grid"},
+        origins=found.origins | {"eval.split": ORIGIN},
     )
-    return with_attack_fields(found, {"controls": (), "control_attacks": ()}, "[tune] of the grid")
+    return with_attack_fields(found, {"controls": (), "control_attacks": ()}, ORIGIN)

@@ -14,6 +14,7 @@ from geotrap_cli.bench.profiles import Entry
 from geotrap_cli.bench.results import Results
 from geotrap_cli.bench.trials import EntryTrials, as_overrides, plan_trials
 from geotrap_cli.options import CommonOptions
+from geotrap_cli.plugins import scanned_once
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class Tuning:
         Raises:
             UsageError: The grid, a profile or a trial is wrong.
         """
+        with scanned_once():
+            return self._state(results, worked)
+
+    def _state(self, results: Results, worked: Collection[Entry]) -> TuningState:
         tune, decided = self._loaded.grid.tune, dict[Entry, EntryTuning]()
         while True:
             plan = self._plan(decided)

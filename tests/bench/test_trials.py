@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from geotrap_cli.bench.grid import TuningTable, load_grid
 from geotrap_cli.bench.plan import BenchPlan, plan_bench
 from geotrap_cli.bench.trials import draw_settings, plan_trials
-from geotrap_cli.errors import UsageError
+from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.plugins import load_plugin, plugin_keys
 from geotrap_cli.search_ranges import Range, choices, log_uniform
@@ -83,6 +83,12 @@ def test_trials_may_be_shorter_and_are_then_others(write_grid: Write) -> None:
     assert training.loaded.name != found.trainings(ENTRY)[0].loaded.name
     assert (training.loaded.profile.train.steps, attack.loaded.profile.attack.steps) == (2, 3)
     assert found.trainings(ENTRY)[0].loaded.profile.train.steps == 1
+
+
+def test_a_defense_may_not_choose_how_it_is_attacked(write_grid: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_plugin("geotrap.defenses", "geotrap"), "search", {"attack.steps": choices(1, 2)})
+    with pytest.raises(GeotrapError, match="no option of a defense"):
+        plan_trials(plan(write_grid, TUNE), ENTRY)
 
 
 def test_without_trials_nothing_is_set_aside(write_grid: Write) -> None:
