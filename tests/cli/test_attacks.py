@@ -119,7 +119,7 @@ class TestSuite:
 
     def test_quick_is_short_unless_it_is_told_otherwise(self, geotrap: Any, library: Any, trained: None) -> None:
         stated = ("--set", "attack.steps=300", "--set", "attack.anti_trap.weights=[1.0]")
-        for arguments, steps, weights in (((), 100, [0.1]), (stated, 300, [1.0])):
+        for arguments, steps, weights in (((), 80, [0.1]), (stated, 300, [1.0])):
             library.calls.clear()
             geotrap("attack", "--suite", "quick", *arguments)
             _, (_, loaded, _), _ = library.only_call
