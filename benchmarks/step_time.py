@@ -1,16 +1,18 @@
-"""Time training steps: ``python benchmarks/step_time.py [--device auto] [--preset big] [--repeats 20]``.
+"""Time training steps: ``python benchmarks/step_time.py [--device auto] [--preset big] [--repeats 20] [--compile]``.
 
 On a GPU: LGM-big, batches of 4 objects with 4 input and 8 supervised views at 512 pixels, losses of LGM's paper with an
 LPIPS-VGG of random weights, in bf16, timed by CUDA events. On the CPU: nano at 64 pixels without LPIPS, and the script
 says what it left out. An attack step is compared with one written as LGM's published code is: eager, one rasterizer
 call for each object and view, unfused AdamW. Every part is timed on its own, backward passes included, by cutting the
-graph where one part ends; each time is the median of the repeats, and the least.
+graph where one part ends; each time is the median of the repeats, and the least. With ``--compile`` the network alone
+and the attack step are timed once more with compiled blocks (``device.compile``), in turn with the plain ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import math
 import statistics
 import time
@@ -25,6 +27,7 @@ from geotrap_cli.cameras import LGM_FOV_Y_DEG, Cameras, intrinsics_from_fov, orb
 from geotrap_cli.compat import ensure_torchvision
 from geotrap_cli.data.batch import ViewBatch, generator_input
 from geotrap_cli.gaussians import GaussianBatch
+from geotrap_cli.models.compiled import compile_blocks
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.render import render
@@ -289,6 +292,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--preset", help="size of LGM; big on a GPU, nano on the CPU where not given")
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--compile", action="store_true", help="time compiled blocks as well")
     options = parser.parse_args()
     device = pick_device(options.device)
     gpu = device.type == "cuda"
@@ -301,6 +305,8 @@ def main() -> None:
     if not gpu:
         print("not run without a GPU: LGM-big, LPIPS, bf16, CUDA events, gsplat; memory is that of the whole process")
     measure(setting, device, options.repeats)
+    if options.compile:
+        report_compiled(setting, device, options.repeats)
 
 
 def measure(setting: Setting, device: torch.device, repeats: int) -> None:
@@ -346,6 +352,31 @@ def report_defense(
     rate = matmul_rate(device)
     print(f"\ndefense step: {flops / 1e12:.3g} TFLOP at {flops / total / 1e12:.3g} TFLOP/s,")
     print(f"{flops / total / rate:.1%} of the {rate / 1e12:.3g} TFLOP/s of a matrix product")
+
+
+def report_compiled(setting: Setting, device: torch.device, repeats: int) -> None:
+    """Print how long steps of plain and of compiled blocks take, in turn, and how long the first compiled one took."""
+    torch.manual_seed(0)
+    model = LGM.from_preset(setting.preset).to(device).train()
+    batch = make_batch(model, setting)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    compiled = copy.deepcopy(model)
+    compile_blocks(compiled)
+    moves = torch.optim.AdamW(compiled.parameters(), lr=1e-6, fused=True)
+    print("\n| step | plain, ms, median (least) | compiled | least, plain by compiled | first compiled, s |")
+    print("|---|---|---|---|---|")
+    for name, step in (("network alone", network_pass), ("attack step", whole_step)):
+        first, plain, fast = Clock(device), Clock(device), Clock(device)
+        step(compiled, moves, batch, setting, first)
+        step(model, optimizer, batch, setting, Clock(device))
+        for _ in range(repeats):
+            step(model, optimizer, batch, setting, plain)
+            step(compiled, moves, batch, setting, fast)
+        times = [clock.seconds["step"] for clock in (plain, fast)]
+        shown = " | ".join(f"{1e3 * statistics.median(part):.1f} ({1e3 * min(part):.1f})" for part in times)
+        print(
+            f"| {name} | {shown} | {min(times[0]) / min(times[1]):.2f} | {first.seconds['step'][0]:.1f} |", flush=True
+        )
 
 
 def report_memory(

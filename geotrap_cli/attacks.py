@@ -183,6 +183,19 @@ class Attack:
         """
         return None
 
+    def needs_whole_weights(self) -> str | None:
+        """Return why the weights of this attack cannot be divided over processes (FSDP); None where they can.
+
+        They can where it looks at the values of weights in ``edit`` and ``prepare`` only, ``prepare`` chooses among the
+        model's own parameters, and the optimizer moves each value by its own gradients. Unless overridden, attacks say
+        so that leave the methods alone which are given weights or the optimizer after that.
+        """
+        kind = type(self)
+        for name in ("optimizer", "after_step", "as_released", "finish", "save"):
+            if getattr(kind, name) is not getattr(Attack, name):
+                return f"what it does in {name} may need whole weights"
+        return None
+
     def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
         """Return which of the attacker's target objects ``ids`` the attack uses; all, unless overridden."""
         del seed

@@ -112,11 +112,17 @@ class Defense:
         """Gradients of a batch that a step takes, the mean over steps: what ``--dry-run`` reckons with."""
         return 2.0
 
+    @property
+    def second_order(self) -> bool:
+        """Whether steps differentiate gradients of the generator, which compiled code cannot; not unless overridden."""
+        return False
+
     def indivisible(self, profile: Profile) -> str | None:
         """Return why several processes cannot share a batch of this defense; None where they can.
 
-        They can where its loss is a mean over the objects of a batch and goes through ``context.gaussians``. Unless
-        overridden, only a defense without steps says so.
+        They can where its loss is a mean over the objects of a batch and goes through ``context.gaussians``, and where
+        it looks at the values of weights in :meth:`prepare` only, as weights may be divided too. Unless overridden,
+        only a defense without steps says so.
         """
         del profile
         return f"the defense '{self.key}' looks at a batch as a whole" if self.trains else None

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from geotrap_cli.models.divided import is_divided_module
+
 
 class Checkpointed(nn.Module):
     """A module that recomputes its parts where diffusers' ``enable_gradient_checkpointing`` was called."""
@@ -20,6 +22,9 @@ class Checkpointed(nn.Module):
         """Call ``module``; with gradient checkpointing, keep only its input for the backward pass."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
             return module(x)
+        if is_divided_module(module):
+            # It puts its weights in place at either call.
+            return self._gradient_checkpointing_func(module, x)
         # The backward pass calls the module again. Under functional_call its own weights are back by then, so the
         # weights of this call are kept for that one.
         weights: dict[str, Tensor] = dict(module.named_parameters())

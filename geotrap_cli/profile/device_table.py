@@ -20,6 +20,10 @@ class DeviceTable(Table):
     channels_last: bool = Field(
         default=False, description="Whether the channels of a pixel lie side by side, which tensor cores prefer."
     )
+    compile: bool = Field(
+        default=False,
+        description="Whether blocks of the generator are compiled where it trains. An error where they cannot be.",
+    )
     read_ahead: Annotated[int, Field(ge=0, le=64)] = Field(
         default=0, description="Batches that a thread reads beforehand, on a GPU into pinned memory (batches)."
     )

@@ -28,6 +28,7 @@ from geotrap_cli.training.control_distillation import distilled_weights
 from geotrap_cli.training.controls import run_controls
 from geotrap_cli.training.cross_data import open_attack_workbench
 from geotrap_cli.training.defense import MODEL
+from geotrap_cli.training.device_options import check_training
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.processes import Processes, join_processes
 from geotrap_cli.training.shared_run import create_or_resume_shared
@@ -76,6 +77,7 @@ def _run(
 ) -> AttackResult:
     profile, device = loaded.profile, processes.device
     plan_attacks(profile)  # what is wrong with a plug-in shows before anything is loaded
+    check_training(profile.device, processes)
     train_run = _train_run(options)
     if not options.quiet:
         console.print(f"attacking {train_run.path}", highlight=False, soft_wrap=True)
@@ -120,14 +122,17 @@ def _cost(measured: Iterable[Cell]) -> dict[str, Any] | None:
 
 
 def check_attacks_divisible(processes: Processes, profile: Profile, planned: Sequence[PlannedAttack]) -> None:
-    """Check that the processes can share every batch of every attack.
+    """Check that the processes can share every batch of every attack, and its weights where those are divided.
 
     Raises:
-        UsageError: There are several, and a loss or a batch cannot be divided.
+        UsageError: There are several, and a loss, a batch or the weights cannot be divided.
     """
     if processes.count == 1:
         return
     for one in planned:
+        if processes.divides and (reason := one.attack.needs_whole_weights()) is not None:
+            what = f"{one.method}: {reason}, so FSDP cannot divide its weights"
+            raise UsageError(what, "Launch with --multi_gpu, or leave the attack out")
         if (reason := one.attack.indivisible()) is not None:
             what = f"{one.method}: {reason}, so {processes.count} processes cannot share it"
             raise UsageError(what, "Start it without a launcher, or leave the attack out")

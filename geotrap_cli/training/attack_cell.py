@@ -102,7 +102,7 @@ class CellRunner:
         torch.manual_seed(seed)
         self.attack.edit(self.model, attack_context(self.bench, data, self.plan.steps, loss))
         torch.manual_seed(seed)
-        trained = self.attack.prepare(self.model)
+        trained = self.bench.start_training(self.model, self.attack.prepare(self.model))
         if earlier is not None:
             self._recall(earlier)
         objective = AttackObjective(self.bench, self.model, self.attack, self.plan, data, loss, self.health)
@@ -128,24 +128,36 @@ class CellRunner:
         self, objective: AttackObjective, trained: Mapping[str, torch.nn.Parameter], console: Console, quiet: bool
     ) -> bool:
         """Take the steps and the last measurement; return whether all numbers stayed finite."""
-        attack, steps, parameters = self.attack, self.plan.steps, list(trained.values())
-        optimizer, checkpoint = attack.optimizer(parameters), self.checkpoint
-        every = None if checkpoint is None else checkpoint.every
-        grid = self._grid
-        self.model.train()
+        finite = self._stays_finite(lambda: self._take_steps(objective, trained, console, quiet), console)
+        self.model = self.bench.processes.joined(self.model)
+        return finite and self._stays_finite(self._end, console)
+
+    def _stays_finite(self, action: Callable[[], None], console: Console) -> bool:
         try:
-            with StepProgress(console, f"attack {self.name}", steps, SHOWN, 20, quiet) as progress:
-                hooks = self._hooks(parameters, progress)
-                settings = LoopSettings(steps, attack.config.clip_norm, every, (grid | picture_steps(steps)) - {steps})
-                checkpointer = self._checkpointer(trained, optimizer)
-                schedule, processes = attack.schedule(steps), self.bench.processes
-                optimise(objective, parameters, optimizer, schedule, settings, hooks, checkpointer, processes)
-            attack.finish(self.model)
-            self._measure_rest(grid)
+            action()
         except NonFiniteError as error:
             console.print(f"attack {self.name} diverged: {error.message}", highlight=False)
             return False
         return True
+
+    def _take_steps(
+        self, objective: AttackObjective, trained: Mapping[str, torch.nn.Parameter], console: Console, quiet: bool
+    ) -> None:
+        attack, steps, parameters = self.attack, self.plan.steps, list(trained.values())
+        optimizer, checkpoint = attack.optimizer(parameters), self.checkpoint
+        every = None if checkpoint is None else checkpoint.every
+        self.model.train()
+        with StepProgress(console, f"attack {self.name}", steps, SHOWN, 20, quiet) as progress:
+            hooks = self._hooks(parameters, progress)
+            evaluate_at = (self._grid | picture_steps(steps)) - {steps}
+            settings = LoopSettings(steps, attack.config.clip_norm, every, evaluate_at)
+            checkpointer = self._checkpointer(trained, optimizer)
+            schedule, processes = attack.schedule(steps), self.bench.processes
+            optimise(objective, parameters, optimizer, schedule, settings, hooks, checkpointer, processes)
+
+    def _end(self) -> None:
+        self.attack.finish(self.model)
+        self._measure_rest(self._grid)
 
     def _checkpointer(
         self, trained: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer

@@ -21,6 +21,7 @@ from geotrap_cli.training.cell_store import code_version
 from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.defense import make_optimizer
 from geotrap_cli.training.defense_context import DefenseContext
+from geotrap_cli.training.device_options import check_training
 from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
@@ -48,6 +49,7 @@ def distilled_weights(
     """
     profile, device = load_profile(train_run.profile_path, env={}).profile, processes.device
     processes.check_batch("train.batch_size", profile.train.batch_size)
+    check_training(profile.device, processes)
     model, teacher = open_model(profile, device), open_model(profile, device)
     bench = open_workbench(profile, device, model, processes)
     trained = select_parameters(model, *layer_choice(model, profile))
@@ -55,7 +57,9 @@ def distilled_weights(
     found = processes.told(str(next(_candidates(run, key), "")) if processes.main else "")
     if found:
         return Path(found)
-    _distill(DefenseContext(bench, model, teacher, trained, None), run, console, quiet)
+    context = DefenseContext(bench, model, teacher, trained, None)
+    _distill(context, run, console, quiet)
+    model = processes.joined(model)
     with processes.main_first():
         if processes.main:
             save_generator(model, run.path / DISTILLED)
@@ -64,10 +68,12 @@ def distilled_weights(
 
 
 def _distill(context: DefenseContext, run: RunFolder, console: Console, quiet: bool) -> None:
-    bench, model, trained = context.bench, context.model, context.trained
+    bench, model = context.bench, context.model
     # The defense of this name, on the source objects that the run's own defense saw in each step.
     defense: Defense = build_plugin("geotrap.defenses", "distill", {})
     defense.prepare(context)
+    context.start_training()
+    trained = context.trained
     objective, train = defense.objective(context), bench.profile.train
     prepare_views(bench, objective.drawn(train.steps), console, quiet)
     optimizer = make_optimizer(bench.profile, model, trained)

@@ -25,8 +25,9 @@ from geotrap_cli.reports.audit_tables import audit_tables
 from geotrap_cli.reports.geometry_plots import GEOMETRY, geometry_picture
 from geotrap_cli.runs import RunFolder
 from geotrap_cli.training.audit import audit_defense, shortcut_objects
-from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.checkpoints import Checkpointer, model_writer
 from geotrap_cli.training.defense_context import DefenseContext
+from geotrap_cli.training.device_options import check_training
 from geotrap_cli.training.effort import Effort, EffortMeter
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.layer_choice import layer_choice
@@ -107,13 +108,16 @@ def _run(processes: Processes, options: CommonOptions, loaded: LoadedProfile, co
     torch.manual_seed(profile.train.seed)
     defense = load_defense(profile)
     check_divisible(processes, profile, defense)
+    _check_device(processes, profile, defense)
     traps = measured_traps(profile, defense)
     model, teacher = open_model(profile, device), open_model(profile, device)
     bench = open_workbench(profile, device, model, processes)
     trainable = select_parameters(model, *layer_choice(model, profile))
-    optimizer = make_optimizer(profile, model, trainable)
     context = DefenseContext(bench, model, teacher, trainable, traps)
     defense.prepare(context)
+    if defense.trains:
+        context.start_training()
+    optimizer = make_optimizer(profile, model, context.trained)
     objective = defense.objective(context) if defense.trains else None
     with create_or_resume_shared(processes, "train", options, loaded) as run:
         record_inputs(run, bench, teacher)
@@ -121,6 +125,7 @@ def _run(processes: Processes, options: CommonOptions, loaded: LoadedProfile, co
         effort, usage, stopped_by = Effort(), None, None
         if objective is not None:
             effort, usage, stopped_by = _train(context, defense, objective, optimizer, run, console, options.quiet)
+            model = processes.joined(model)
         if processes.main:
             save_generator(model, run.path / MODEL)
         audit = audit_defense(bench, traps, model, teacher, trainable)
@@ -145,6 +150,14 @@ def check_divisible(processes: Processes, profile: Profile, defense: Defense) ->
         raise UsageError(f"{reason}, so {processes.count} processes cannot share it", "Start it without a launcher")
     if defense.trains:
         processes.check_batch("train.batch_size", profile.train.batch_size)
+
+
+def _check_device(processes: Processes, profile: Profile, defense: Defense) -> None:
+    if defense.trains:
+        check_training(profile.device, processes)
+    if profile.device.compile and defense.second_order:
+        what = f"device.compile does not go with the defense '{defense.key}', which takes gradients of gradients"
+        raise UsageError(what, "Leave device.compile out")
 
 
 def load_defense(profile: Profile) -> Defense:
@@ -203,9 +216,8 @@ def _train(
     with processes.main_first():
         meter = EffortMeter(profile.defense, train.batch_size, folder, processes.count, processes.device)
     tensors = {**trainable, **{f"defense.{name}": value for name, value in defense.state().items()}}
-    checkpointer = Checkpointer(
-        folder, tensors, optimizer, lambda folder: save_generator(model, folder), meter.write, processes
-    )
+    writer = model_writer(processes, model)
+    checkpointer = Checkpointer(folder, tensors, optimizer, writer, meter.write, processes)
     shown = objective.metric_names
     model.train()
     with (

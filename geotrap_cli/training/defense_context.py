@@ -54,6 +54,10 @@ class DefenseContext:
         self.batch_size, self.steps = bench.profile.train.batch_size, bench.profile.train.steps
         self._samplers: dict[tuple[str, Stream], ViewSampler] = {}
 
+    def start_training(self) -> None:
+        """Make the generator ready for its steps; what is trained may be other parameters afterwards."""
+        self.trained = self.bench.start_training(self.model, self.trained)
+
     @property
     def parameters(self) -> list[nn.Parameter]:
         """What is trained, in the order of the generator."""

@@ -1,4 +1,4 @@
-"""The ``[device]`` table made true, for a generator on its device."""
+"""The ``[device]`` table made true, for a generator on its device; ``compile`` acts where a training begins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from geotrap_cli.errors import UsageError
+from geotrap_cli.models.compiled import check_compiler
 from geotrap_cli.profile.device_table import DeviceTable
+from geotrap_cli.training.processes import Processes
 
 Module = TypeVar("Module", bound=nn.Module)
 #: Compute capability from which on CUDA devices have TF32 (Ampere).
@@ -26,6 +28,24 @@ def apply_device_options(table: DeviceTable, model: Module, device: torch.device
     if table.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def check_training(table: DeviceTable, processes: Processes) -> None:
+    """Check that the options act on a training, before there is one.
+
+    Raises:
+        UsageError: One would not.
+    """
+    if table.channels_last and processes.divides:
+        what = "device.channels_last lays out weights in a way that FSDP cannot divide"
+        raise UsageError(what, "Leave one of the two out")
+    if table.compile and processes.divides:
+        # PyTorch may leave out to check that a block which FSDP divides is the one its code was compiled for.
+        what = "device.compile shares code between blocks that FSDP does not tell apart"
+        raise UsageError(what, "Leave one of the two out")
+    if table.compile:
+        # Not with the first step: a run that cannot take it should not begin.
+        check_compiler(processes.device)
 
 
 def _set_tf32(wanted: bool | None, device: torch.device) -> None:

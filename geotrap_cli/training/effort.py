@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from geotrap_cli.atomic import recover
+from geotrap_cli.models.compiled import CompiledBlock
 from geotrap_cli.profile.schema import DefenseTable
 from geotrap_cli.usage import Usage, UsageMeter
 
@@ -86,7 +87,7 @@ class EffortMeter:
     def watching(self, *generators: nn.Module) -> Iterator[None]:
         """Count every pass through the generators inside."""
         handles = [generator.register_forward_pre_hook(self._see) for generator in generators]
-        layers = [layer for generator in generators for layer in generator.modules() if list(layer.parameters(False))]
+        layers = [layer for generator in generators for layer in _watched(generator)]
         handles += [layer.register_forward_hook(self._see_layer) for layer in layers]
         try:
             with self._usage.watching():
@@ -137,3 +138,16 @@ class EffortMeter:
 
     def _see_back(self, objects: int) -> None:
         self._backward += objects
+
+
+def _watched(generator: nn.Module) -> list[nn.Module]:
+    """Return the layers with weights; of those inside a compiled block, whose hooks it may not call, the block."""
+    inside = {
+        layer
+        for block in generator.modules()
+        if isinstance(block, CompiledBlock)
+        for layer in block.modules()
+        if layer is not block
+    }
+    layers = [layer for layer in generator.modules() if layer not in inside]
+    return [layer for layer in layers if isinstance(layer, CompiledBlock) or list(layer.parameters(False))]

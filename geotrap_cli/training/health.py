@@ -8,6 +8,7 @@ import torch
 
 from geotrap_cli.evaluation.validity import AttackHealth
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
+from geotrap_cli.models.divided import whole
 
 #: A splat whose opacity is below this draws nothing and gets no gradient from any rendering loss.
 CULLED_OPACITY = 1.0 / 255.0
@@ -37,7 +38,7 @@ class HealthRecorder:
         zeros, total = 0, 0
         for parameter in parameters:
             total += parameter.numel()
-            dead = parameter.numel() if parameter.grad is None else int((parameter.grad == 0).sum())
+            dead = parameter.numel() if parameter.grad is None else int(whole((parameter.grad == 0).sum()))
             zeros += dead
         self._zero_shares.append(zeros / max(1, total))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from geotrap_cli.errors import NonFiniteError
+from geotrap_cli.models.divided import whole
 from geotrap_cli.training.checkpoints import Checkpointer
 from geotrap_cli.training.interrupt import InterruptGuard
 from geotrap_cli.training.processes import ALONE, Processes
@@ -80,7 +81,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 def gradient_norm(parameters: Iterable[torch.Tensor], clip_norm: float | None) -> float:
     """Return the norm of all gradients, clipping them to ``clip_norm`` where one is given."""
-    return float(torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm is not None else math.inf))
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm is not None else math.inf)
+    return float(whole(norm))
 
 
 def optimise(

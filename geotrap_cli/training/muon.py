@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geotrap_cli.models.divided import part_like, whole
+
 #: Odd polynomial a·x + b·x³ + c·x⁵ whose repetition drives every singular value in (0, 1] towards 1 (Jordan 2024).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
@@ -66,10 +68,13 @@ class Muon(torch.optim.AdamW):
                 state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(parameter)
             state["step"] += 1
             state["momentum"].lerp_(parameter.grad, 1 - momentum)
-            direction = orthogonalised(parameter.grad.lerp(state["momentum"], momentum).flatten(1))
+            # Singular values are those of a whole matrix: where weights are divided, every process moves all of it.
+            nesterov = whole(parameter.grad.lerp(state["momentum"], momentum))
+            direction = orthogonalised(nesterov.flatten(1))
             rows, columns = direction.shape
             parameter.mul_(1 - rate * group["weight_decay"])
-            parameter.add_(direction.view_as(parameter), alpha=-rate * max(1.0, rows / columns) ** 0.5)
+            step = part_like(parameter, direction.view_as(nesterov))
+            parameter.add_(step, alpha=-rate * max(1.0, rows / columns) ** 0.5)
             parameter.grad = None
 
 

@@ -11,12 +11,14 @@ from rich.console import Console
 
 from geotrap_cli.evaluation.evaluate import EvaluationSettings, evaluate
 from geotrap_cli.models.generator import GaussianGenerator
-from geotrap_cli.models.loading import save_generator
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import LoadedProfile
+from geotrap_cli.profile.schema import DefenseTable
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.runs import RunFolder
-from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.checkpoints import Checkpointer, model_writer
+from geotrap_cli.training.device_options import check_training
+from geotrap_cli.training.effort import EffortMeter
 from geotrap_cli.training.inputs import record_inputs
 from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.losses import with_total
@@ -28,21 +30,24 @@ from geotrap_cli.training.schedules import make_schedule
 from geotrap_cli.training.shared_run import create_or_resume_shared
 from geotrap_cli.training.surface import fade, surface_loss
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
+from geotrap_cli.usage import Usage
 
 SHOWN = ("total", "rgb", "alpha", "surface_means", "surface_rgb")
 
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """Where the weights are and what they score on held-out source objects."""
+    """Where the weights are, what they score on held-out source objects, and what they cost."""
 
     run: Path
     steps: int
     scores: dict[str, float]
+    usage: Usage
 
     def payload(self) -> dict[str, Any]:
         """Return the result for ``--json``."""
-        return {"run": str(self.run), "steps": self.steps, "scores": self.scores}
+        cost = self.usage.payload()
+        return {"run": str(self.run), "steps": self.steps, "scores": self.scores, "cost": cost}
 
     def render(self, console: Console) -> None:
         """Print the result."""
@@ -95,6 +100,7 @@ def run_pretrain(options: CommonOptions, loaded: LoadedProfile, console: Console
     profile = loaded.profile
     with join_processes(options.device) as processes:
         processes.check_batch("train.batch_size", profile.train.batch_size)
+        check_training(profile.device, processes)
         torch.manual_seed(profile.train.seed)
         model = open_model(profile, processes.device, weights="random").train()
         bench = open_workbench(profile, processes.device, model, processes)
@@ -102,20 +108,22 @@ def run_pretrain(options: CommonOptions, loaded: LoadedProfile, console: Console
         with run:
             record_inputs(run, bench, model)
             prepare_views(bench, [*bench.splits.source_train, *bench.splits.source_eval], console, options.quiet)
-            scores = _train(bench, model, run, console, options.quiet)
-            run.finish({"steps": profile.train.steps, "scores": scores})
-    return PretrainResult(run.path, profile.train.steps, scores)
+            scores, usage = _train(bench, model, run, console, options.quiet)
+            result = PretrainResult(run.path, profile.train.steps, scores, usage)
+            run.finish({name: value for name, value in result.payload().items() if name != "run"})
+    return result
 
 
-def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet: bool) -> dict[str, float]:
+def _train(
+    bench: Workbench, model: Any, run: RunFolder, console: Console, quiet: bool
+) -> tuple[dict[str, float], Usage]:
     train, processes = bench.profile.train, bench.processes
-    parameters = dict(model.named_parameters())
+    parameters = bench.start_training(model, dict(model.named_parameters()))
     average = MovingAverage(parameters, bench.profile.pretrain.ema_decay)
     optimizer = _optimizer(bench, model)
-
-    def write_model(folder: Path) -> None:
-        with average.applied():
-            save_generator(model, folder)
+    folder, writer = run.path / "checkpoints" / "last", model_writer(processes, model, average.shadow)
+    with processes.main_first():
+        meter = EffortMeter(DefenseTable(), train.batch_size, folder, processes.count, processes.device)
 
     def score() -> dict[str, float]:
         settings = EvaluationSettings.from_profile(
@@ -126,10 +134,14 @@ def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet
             return evaluate(model, bench.dataset, ids, settings=settings, device=bench.device).means()
 
     tensors = {**parameters, **{f"ema.{name}": value for name, value in average.shadow.items()}}
-    checkpointer = Checkpointer(run.path / "checkpoints" / "last", tensors, optimizer, write_model, processes=processes)
-    with StepProgress(console, "pretrain", train.steps, SHOWN, train.log_every, quiet) as progress:
+    checkpointer = Checkpointer(folder, tensors, optimizer, writer, meter.write, processes)
+    with (
+        StepProgress(console, "pretrain", train.steps, SHOWN, train.log_every, quiet) as progress,
+        meter.watching(model),
+    ):
 
         def on_step(step: int, metrics: Metrics) -> None:
+            meter.finished_step(step)
             average.update(step)
             progress.update(step, metrics)
             if step % train.log_every == 0 or step == train.steps:
@@ -148,9 +160,10 @@ def _train(bench: Workbench, model: Any, run: RunFolder, console: Console, quiet
             checkpointer,
             processes,
         )
+    usage, write = meter.usage, writer()
     if processes.main:
-        write_model(run.path / "model")
-    return score()
+        write(run.path / "model")
+    return score(), usage
 
 
 def _optimizer(bench: Workbench, model: Any) -> torch.optim.AdamW:

@@ -1,17 +1,17 @@
 """Several processes that train one model: each takes its part of every batch, the first one writes.
 
-Gradients are averaged by PyTorch's DistributedDataParallel, which Accelerate sets up as ``accelerate launch`` was told.
-A loss that is a mean over the objects of a batch is then, to rounding, that of one process with the whole batch.
+Gradients are averaged by PyTorch's DistributedDataParallel, which Accelerate sets up as ``accelerate launch`` was told,
+or by FSDP2, which divides weights, gradients and moments as well. A loss that is a mean over the objects of a batch is
+then, to rounding, that of one process with the whole batch.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from geotrap_cli.data.views import WHOLE, Part
 from geotrap_cli.errors import UsageError
 from geotrap_cli.launched import process_count
+from geotrap_cli.models.divided import divide, joined
+from geotrap_cli.training.launcher import check_launcher, divides_weights
 from geotrap_cli.training.precision import pick_device
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+    from geotrap_cli.models.generator import GaussianGenerator
 
 #: What a generator is called like: images ``[B, V, 9, H, W]`` to raw channels ``[B, N, 14]``.
 Network = Callable[[Tensor], Tensor]
@@ -33,10 +40,11 @@ class Processes:
     Args:
         device: Where this process computes.
         accelerator: The joint state of several processes; None: this one is alone.
+        mesh: The processes over which weights are divided; None: each has all.
     """
 
-    def __init__(self, device: torch.device, accelerator: Any | None = None) -> None:
-        self.device, self._accelerator = device, accelerator
+    def __init__(self, device: torch.device, accelerator: Any | None = None, mesh: DeviceMesh | None = None) -> None:
+        self.device, self._accelerator, self._mesh = device, accelerator, mesh
         self.index: int = 0 if accelerator is None else accelerator.process_index
         self.count: int = 1 if accelerator is None else accelerator.num_processes
 
@@ -44,6 +52,11 @@ class Processes:
     def main(self) -> bool:
         """Whether this process writes and speaks for all."""
         return self.index == 0
+
+    @property
+    def divides(self) -> bool:
+        """Whether weights are divided over the processes, not batches alone."""
+        return self._mesh is not None
 
     @property
     def part(self) -> Part:
@@ -70,9 +83,26 @@ class Processes:
             what = f"{key} is {size}, which cannot be divided over {self.count} processes"
             raise UsageError(what, f"Set it to a multiple of {self.count}, or launch fewer processes")
 
+    def divide(self, model: GaussianGenerator) -> None:
+        """Divide the weights of ``model`` over the processes, in place, where they are to be; else leave it alone."""
+        if self._mesh is not None:
+            divide(model, self._mesh)
+
+    def joined(
+        self, model: GaussianGenerator, values: Mapping[str, Tensor] | None = None, device: str | None = None
+    ) -> GaussianGenerator:
+        """Return ``model`` in one piece, a copy where its weights are divided or others are put in their place.
+
+        Args:
+            model: The model; without adapters where it is copied.
+            values: Weights that stand in for its own, by name.
+            device: Where a copy is made; None: where the weights are.
+        """
+        return joined(model, values, device) if self.divides or values is not None else model
+
     def replicate(self, model: nn.Module) -> Network:
         """Return what calls ``model`` such that backward passes average its gradients over the processes."""
-        if self._accelerator is None:
+        if self._accelerator is None or self.divides:
             return model
         # Accelerate keeps what it prepared for its own checkpoints; ours do not need it.
         self._accelerator.free_memory()
@@ -155,7 +185,7 @@ def join_processes(device: str) -> Processes:
     if device not in ("auto", "cpu"):
         what = f"--device {device} names one device, and {process_count()} processes were launched"
         raise UsageError(what, "Leave it out: each process takes a GPU of its own")
-    _check_launcher()
+    check_launcher()
     return _join(cpu=device == "cpu" or not torch.cuda.is_available())
 
 
@@ -165,21 +195,15 @@ def _join(cpu: bool) -> Processes:
     accelerator = Accelerator(cpu=cpu, mixed_precision="no")
     # Not sooner: a process may run several commands in turn.
     atexit.register(_leave)
-    return Processes(accelerator.device, accelerator)
+    return Processes(accelerator.device, accelerator, _make_mesh(accelerator) if divides_weights() else None)
+
+
+def _make_mesh(accelerator: Any) -> DeviceMesh:
+    from torch.distributed.device_mesh import init_device_mesh
+
+    return init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
 
 
 def _leave() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _check_launcher() -> None:
-    """Refuse what the launcher was told and would not act here."""
-    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision not in ("no", ""):
-        what = f"the launcher was told mixed precision {precision}, which the profile decides here"
-        raise UsageError(what, "Launch with --mixed_precision no and set train.precision")
-    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
-        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("1", "true"):
-            what = f"the launcher was told to use {name}, and weights are not divided here, only batches"
-            raise UsageError(what, "Launch with --multi_gpu; where memory is short, set model.gradient_checkpointing")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 
 from geotrap_cli.data.base import ObjectDataset
 from geotrap_cli.data.held_out import judged_on_validation, set_aside
@@ -18,6 +19,7 @@ from geotrap_cli.data.splits import Splits, check_known, split_objects
 from geotrap_cli.data.views import ViewSampler
 from geotrap_cli.errors import UsageError
 from geotrap_cli.evaluation.perceptual import perceptual_term
+from geotrap_cli.models.compiled import compile_blocks
 from geotrap_cli.models.family import load_family, preset_settings
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.plugins import load_plugin
@@ -103,6 +105,25 @@ class Workbench:
             perceptual=None if term is None else term.to(self.device),
             perceptual_weight=loss.perceptual_weight,
         )
+
+    def start_training(self, model: GaussianGenerator, trained: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+        """Make ``model`` ready for its steps, in place: compile its blocks, divide its weights over the processes.
+
+        From here to ``processes.joined`` weights may be divided, and each pass through ``model`` takes all processes.
+
+        Args:
+            model: With ``requires_grad`` on what is trained.
+            trained: What is trained, by name.
+
+        Returns:
+            What is trained, by the same names: parameters that are divided are others than before.
+        """
+        if self.profile.device.compile:
+            compile_blocks(model)
+        if not self.processes.divides:
+            return dict(trained)
+        self.processes.divide(model)
+        return {name: model.get_parameter(name) for name in trained}
 
 
 def open_model(profile: Profile, device: torch.device, weights: str | None = None) -> GaussianGenerator:

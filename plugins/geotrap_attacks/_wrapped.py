@@ -49,6 +49,10 @@ class WrappedAttack(Attack):
         """As ``inner``."""
         return self.inner.indivisible()
 
+    def needs_whole_weights(self) -> str | None:
+        """As ``inner``; a subclass that looks at weights says so."""
+        return self.inner.needs_whole_weights()
+
     def target_objects(self, ids: Sequence[str], seed: int) -> Sequence[str]:
         """As ``inner``."""
         return self.inner.target_objects(ids, seed)

@@ -121,6 +121,10 @@ class DesaturateAttack(Attack):
             return softened(batch, temperature)
         return batch
 
+    def needs_whole_weights(self) -> str | None:
+        """None: after a step it counts."""
+        return None
+
     def after_step(self, model: GaussianGenerator, step: int) -> None:
         """Count the steps, for fading."""
         del model

@@ -56,6 +56,10 @@ class EarlyStopped(WrappedAttack):
         """Return the phases of ``inner``, each longer."""
         return tuple(replace(phase, steps=self.options.factor * phase.steps) for phase in self.inner.phases(steps))
 
+    def needs_whole_weights(self) -> str | None:
+        """The best step is kept by value."""
+        return "it keeps the weights of its best step"
+
     def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Remember where the held-out objects are."""
         self._context = context

@@ -71,6 +71,10 @@ class LoraAttack(Attack):
     #: What gets adapters where no names are given.
     groups: tuple[Group, ...] = GROUPS
 
+    def needs_whole_weights(self) -> str | None:
+        """Adapters: they are small, and PEFT looks after them and the frozen weights in one piece."""
+        return "adapters are kept in one piece"
+
     def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
         """Inject the adapters into ``model`` in place and return their weights."""
         ensure_torchvision()

@@ -74,6 +74,10 @@ class OptimizedAttack(WrappedAttack):
         self.name, self.lr_factor = name, lr_factor
         self._averaging: Any = None
 
+    def needs_whole_weights(self) -> str | None:
+        """Its optimizers are those of several packages."""
+        return "not all of its optimizers know divided weights"
+
     def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer."""
         lr, make = OPTIMIZERS[self.name]

@@ -28,6 +28,10 @@ class SgdAttack(Attack):
     Config: ClassVar[type[SgdConfig]] = SgdConfig
     config: SgdConfig
 
+    def needs_whole_weights(self) -> str | None:
+        """None: the optimizer moves each value by its own gradients."""
+        return None
+
     def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """Return SGD."""
         config = self.config

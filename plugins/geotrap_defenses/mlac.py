@@ -85,6 +85,11 @@ class MlacDefense(Defense):
         """The same; a gradient that is differentiated again counts four times."""
         return 1.0 + (5 if self.config.second_order else 2) * self.config.inner_steps
 
+    @property
+    def second_order(self) -> bool:
+        """Whether it differentiates its simulated steps."""
+        return self.config.second_order
+
     def step(self, context: DefenseContext, source: ViewBatch, target: ViewBatch, step: int) -> Metrics:
         """Set the gradients of a step."""
         with self._second_order():

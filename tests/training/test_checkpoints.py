@@ -52,7 +52,11 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_the_model_is_written_along(tmp_path: Path) -> None:
-    first = make(tmp_path, write_model=lambda folder: (folder.mkdir(), (folder / "config.json").write_text("{}")))
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    first = make(tmp_path, model_writer=lambda: write)
     first.save(1)
     assert (tmp_path / "last" / "model" / "config.json").read_text() == "{}"
 

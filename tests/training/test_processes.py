@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from geotrap_cli.data.views import WHOLE, Part
 from geotrap_cli.errors import UsageError
 from geotrap_cli.launched import is_follower, process_count, process_index, refuse_several
 from geotrap_cli.profile import LoadedProfile
+from geotrap_cli.profile.device_table import DeviceTable
 from geotrap_cli.training.attack import check_attacks_divisible
 from geotrap_cli.training.attack_plan import plan_attacks
 from geotrap_cli.training.defense import check_divisible, load_defense
+from geotrap_cli.training.device_options import check_training
 from geotrap_cli.training.processes import ALONE, Processes, join_processes
 from geotrap_cli.training.surface import surface_loss
 
@@ -31,6 +34,12 @@ class Pair:
 def second() -> Processes:
     """The second of two processes."""
     return Processes(CPU, Pair())
+
+
+def dividing() -> Processes:
+    """The second of two processes that divide the weights."""
+    mesh: Any = object()
+    return Processes(CPU, Pair(), mesh)
 
 
 @pytest.fixture
@@ -148,8 +157,9 @@ class TestRefused:
         ("name", "value", "reason"),
         [
             ("ACCELERATE_MIXED_PRECISION", "bf16", "mixed precision bf16, which the profile decides"),
-            ("ACCELERATE_USE_FSDP", "true", "use FSDP, and weights are not divided"),
+            ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "compile by inductor, which the profile decides"),
             ("ACCELERATE_USE_DEEPSPEED", "true", "use DEEPSPEED"),
+            ("ACCELERATE_USE_FSDP", "true", "use FSDP 1, and weights are divided by FSDP 2 only"),
         ],
     )
     def test_what_the_launcher_was_told_and_would_not_act(
@@ -158,3 +168,64 @@ class TestRefused:
         monkeypatch.setenv(name, value)
         with pytest.raises(UsageError, match=reason):
             join_processes("auto")
+
+    @pytest.mark.usefixtures("launched")
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("OFFLOAD_PARAMS", "true"),
+            ("ACTIVATION_CHECKPOINTING", "true"),
+            ("RESHARD_AFTER_FORWARD", "false"),
+            ("AUTO_WRAP_POLICY", "SIZE_BASED_WRAP"),
+            ("TRANSFORMER_CLS_TO_WRAP", "Linear"),
+            ("IGNORED_MODULES", "conv"),
+        ],
+    )
+    def test_a_setting_of_fsdp_that_would_not_act(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        for key, setting in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", f"FSDP_{name}": value}.items():
+            monkeypatch.setenv(key, setting)
+        with pytest.raises(UsageError, match=f"told --fsdp_{name.lower()} {value}, which does not act here"):
+            join_processes("auto")
+
+    @pytest.mark.parametrize(
+        ("methods", "reason"),
+        [
+            ("lora", "lora: adapters are kept in one piece, so FSDP cannot divide its weights"),
+            ("merge", "merge.*: what it does in after_step may need whole weights"),
+            ("optimizer_sweep", "not all of its optimizers know divided weights"),
+            ("long_budget", "it keeps the weights of its best step"),
+        ],
+    )
+    def test_an_attack_that_needs_whole_weights(
+        self, second: Processes, load_mini: Callable[..., LoadedProfile], methods: str, reason: str
+    ) -> None:
+        profile = load_mini(f"attack.methods={methods}").profile
+        planned = plan_attacks(profile)
+        check_attacks_divisible(second, profile, planned)
+        with pytest.raises(UsageError, match=reason):
+            check_attacks_divisible(dividing(), profile, planned)
+
+    @pytest.mark.parametrize("methods", ["full", "sgd", "head_only", "schedule_sweep", "weight_noise", "desaturate"])
+    def test_no_attack_that_moves_each_weight_by_its_own_gradient(
+        self, load_mini: Callable[..., LoadedProfile], methods: str
+    ) -> None:
+        profile = load_mini(f"attack.methods={methods}").profile
+        full = [one for one in plan_attacks(profile) if "lora" not in one.method]
+        assert full
+        check_attacks_divisible(dividing(), profile, full)
+
+    @pytest.mark.parametrize(
+        ("option", "reason"),
+        [
+            ("channels_last", r"device.channels_last lays out weights in a way that FSDP cannot divide"),
+            ("compile", r"device.compile shares code between blocks that FSDP does not tell apart"),
+        ],
+    )
+    def test_a_switch_that_does_not_go_with_divided_weights(
+        self, monkeypatch: pytest.MonkeyPatch, option: str, reason: str
+    ) -> None:
+        monkeypatch.setattr("geotrap_cli.training.device_options.check_compiler", lambda _: None)
+        table = DeviceTable(**{option: True})
+        check_training(table, ALONE)
+        with pytest.raises(UsageError, match=reason):
+            check_training(table, dividing())

@@ -53,7 +53,11 @@ def test_a_run_and_its_continuation(
     assert [row["step"] for row in logged if "total" in row] == list(range(1, 8))
     assert [row["step"] for row in logged if "source_eval" in row] == [4]
     assert logged[-1]["total"] < logged[0]["total"]
-    assert RunFolder(whole).summary()["scores"]["foreground_psnr"] > 0
+    summary = RunFolder(whole).summary()
+    assert summary["scores"]["foreground_psnr"] > 0
+    # Seven steps of two objects with two views each; the evaluation on the way renders as well.
+    assert summary["cost"]["samples"] == 14
+    assert summary["cost"]["rendered_pixels"] >= 7 * 2 * 2 * 16**2
 
     # What is released is the average, which is not the last step.
     saved = load_file(whole / "checkpoints" / "last" / "parameters.safetensors")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,13 +57,15 @@ class Ended:
     err: str
 
 
-def launch(todo: list[list[str]], interrupt: tuple[int, int] = (-1, -1)) -> list[Ended]:
-    """Run commands in two processes, as a launcher would start them."""
+def launch(
+    todo: list[list[str]], interrupt: tuple[int, int] = (-1, -1), told: Mapping[str, str] | None = None
+) -> list[Ended]:
+    """Run commands in two processes, as a launcher would start them that was ``told`` more than that."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    shared |= {"INTERRUPT": json.dumps(interrupt), "OMP_NUM_THREADS": "1"}
+    shared |= {"INTERRUPT": json.dumps(interrupt), "OMP_NUM_THREADS": "1", **(told or {})}
     started = [
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT, json.dumps(todo)],
@@ -190,8 +194,8 @@ class TestTogether:
 
 
 @pytest.fixture(scope="module")
-def stopped(mini_profile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that one process began."""
+def both_stopped(mini_profile: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run that one process began, twice."""
     root = tmp_path_factory.mktemp("stopped")
 
     def stop(_: EffortMeter, step: int) -> None:
@@ -201,7 +205,14 @@ def stopped(mini_profile: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EffortMeter, "finished_step", stop)
         assert main(["train", "--quiet", "--runs", str(root), *begin(mini_profile)]) == 130
-    return run_of(root, "train")
+    run = run_of(root, "train")
+    return run, shutil.copytree(run, tmp_path_factory.mktemp("stopped-too") / run.name)
+
+
+@pytest.fixture(scope="module")
+def stopped(both_stopped: tuple[Path, Path]) -> Path:
+    """A run that one process began."""
+    return both_stopped[0]
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +245,111 @@ class TestResumed:
         assert main(["train", "--quiet", "--resume", str(run)]) == 0
         assert [row["step"] for row in rows(run)] == list(range(1, 8))
         assert_alike(run, run_of(alone, "train"))
+
+
+#: What ``accelerate launch --use_fsdp --fsdp_version 2`` puts into the environment of each process.
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true",
+    "ACCELERATE_MIXED_PRECISION": "no",
+    "ACCELERATE_DYNAMO_BACKEND": "NO",
+    "FSDP_VERSION": "2",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_OFFLOAD_PARAMS": "false",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+    "FSDP_ACTIVATION_CHECKPOINTING": "false",
+}
+#: A defense of some layers at rates of their own: one block is frozen in part, others as a whole.
+PARTLY = (
+    'layers.units=["unet.conv_in","unet.mid_block.attns.0.attn.proj","unet.up_blocks.1.nets.0"]',
+    'layers.lr_multipliers={"unet.conv_in"=0.5}',
+    "model.gradient_checkpointing=true",
+)
+
+
+def partly(profile: Path, root: Path) -> list[str]:
+    options = [part for option in PARTLY for part in ("--set", option)]
+    return ["train", "--device", "cpu", "--runs", str(root), *begin(profile), *options]
+
+
+@pytest.fixture(scope="module")
+def divided(
+    mini_profile: Path, shared_cache: Path, both_stopped: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Ended]]:
+    """Runs of two processes that divide the weights, in folders by what they are for."""
+    root, begun = tmp_path_factory.mktemp("divided"), both_stopped[1]
+    shared = ["--device", "cpu", "--runs"]
+    todo = [
+        ["train", *shared, str(root / "ended"), *begin(mini_profile)],
+        ["train", "--device", "cpu", "--resume", str(begun)],
+        ["attack", *shared, str(root / "attacked"), "--run", str(begun), "--full"],
+        partly(mini_profile, root / "partly"),
+        commands(mini_profile, root / "pretrained")[2],
+        ["attack", *shared, str(root / "refused"), "--run", str(begun), "--lora"],
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEOTRAP_CACHE", str(shared_cache))
+        return root, launch(todo, interrupt=(1, 4), told=FSDP)
+
+
+class TestDivided:
+    def test_each_command_ends_as_it_should(self, divided: tuple[Path, list[Ended]]) -> None:
+        first, second = divided[1]
+        assert first.codes == second.codes == [130, 0, 0, 0, 0, 2], first.err
+        assert "lora: adapters are kept in one piece, so FSDP cannot divide its weights" in first.err
+        assert not (divided[0] / "refused").exists()
+        assert second.out == second.err == ""
+
+    def test_two_go_on_where_one_was(
+        self, alone: Path, both_stopped: tuple[Path, Path], divided: tuple[Path, list[Ended]]
+    ) -> None:
+        run, reference = both_stopped[1], run_of(alone, "train")
+        assert_alike(run, reference)
+        assert_alike(run, reference, PARAMETERS)
+        assert files(run) == files(reference)
+        found, expected = (RunFolder(folder).summary() for folder in (run, reference))
+        for row, wanted in zip(found["depths"], expected["depths"], strict=True):
+            assert row["defended"] == pytest.approx(wanted["defended"], rel=METRIC_TOLERANCE)
+        assert found["forward_passes"] == expected["forward_passes"]
+
+    def test_one_goes_on_where_two_were(self, alone: Path, divided: tuple[Path, list[Ended]]) -> None:
+        run, reference = run_of(divided[0] / "ended", "train"), run_of(alone, "train")
+        last = Path("checkpoints") / "last"
+        assert json.loads((run / last / "state.json").read_text()) == {"step": 5}
+        for file in ("optimizer.safetensors", "parameters.safetensors", f"model/{WEIGHTS.name}"):
+            shapes = [
+                {name: value.shape for name, value in tensors(of, last / file).items()} for of in (run, reference)
+            ]
+            assert shapes[0] == shapes[1]
+        configs = [(of / last / "model" / "config.json").read_text() for of in (run, reference)]
+        assert configs[0] == configs[1]
+        assert main(["train", "--quiet", "--resume", str(run)]) == 0
+        assert [row["step"] for row in rows(run)] == list(range(1, 8))
+        assert_alike(run, reference)
+
+    def test_an_attack(self, alone: Path, divided: tuple[Path, list[Ended]]) -> None:
+        run, reference = run_of(divided[0] / "attacked", "attack"), run_of(alone, "attack")
+        assert files(run) == files(reference)
+        for found, expected in zip(rows(run), rows(reference), strict=True):
+            for name in ("total", "gradient_norm"):
+                assert found[name] == pytest.approx(expected[name], rel=METRIC_TOLERANCE)
+        for subject in ("undefended", "defended"):
+            cells = [json.loads((of / "cells" / f"full-{subject}.json").read_text()) for of in (run, reference)]
+            assert cells[0]["health"] == pytest.approx(cells[1]["health"], rel=METRIC_TOLERANCE)
+            assert_alike(run, reference, Path("weights") / f"full-{subject}" / WEIGHTS.name)
+
+    def test_frozen_parts_and_rates_of_their_own(
+        self, mini_profile: Path, divided: tuple[Path, list[Ended]], tmp_path: Path
+    ) -> None:
+        assert main([*partly(mini_profile, tmp_path), "--quiet"]) == 0
+        run, reference = run_of(divided[0] / "partly", "train"), run_of(tmp_path, "train")
+        assert_alike(run, reference)
+        assert tensors(run, PARAMETERS).keys() == tensors(reference, PARAMETERS).keys()
+
+    def test_a_pretraining_by_an_optimizer_of_whole_matrices(
+        self, alone: Path, divided: tuple[Path, list[Ended]]
+    ) -> None:
+        run, reference = run_of(divided[0] / "pretrained", "pretrain"), run_of(alone, "pretrain")
+        assert_alike(run, reference)
+        assert_alike(run, reference, PARAMETERS)
+        found, expected = ([row["source_eval"] for row in rows(of) if "source_eval" in row] for of in (run, reference))
+        assert [pytest.approx(row, rel=METRIC_TOLERANCE) for row in expected] == found
