@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ def compile_blocks(model: GaussianGenerator) -> None:
     config.recompile_limit = config.accumulated_recompile_limit = VERSIONS
     for block in model.modules():
         if isinstance(block, model.blocks) and not isinstance(block, CompiledBlock):
-            block.__class__ = _compiled(type(block))
+            block.__class__ = _compiled(cast("Hashable", type(block)))
 
 
 @functools.cache

@@ -59,9 +59,10 @@ def divide(model: GaussianGenerator, mesh: DeviceMesh) -> None:
     """
     from torch.distributed.fsdp import fully_shard
 
-    blocks = [module for module in model.modules() if isinstance(module, model.blocks)]
+    blocks: list[nn.Module] = [module for module in model.modules() if isinstance(module, model.blocks)]
     # From the inside out; what is in no block belongs to the model itself.
-    for module in [*reversed(blocks), model]:
+    blocks = [*reversed(blocks), model]
+    for module in blocks:
         # Of the model, too: weights that stay after an evaluation would outlive a change of their parts.
         part = fully_shard(module, mesh=mesh, reshard_after_forward=True)
         if mesh.device_type == "cpu":
