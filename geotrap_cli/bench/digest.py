@@ -34,14 +34,8 @@ def defense_digest(profile: Profile, weights_of: Mapping[str, str]) -> str:
         weights_of: Digests of the defenses whose weights it takes, by option.
     """
     tables = {name: _acting(name, table) for name, table in profile.tables().items() if name not in _NOT_TRAINING}
-    inputs = {
-        "tables": tables,
-        # Simulated attackers adapt as it says, and layers out of its reach can be chosen.
-        "adapter": profile.tables()["attack"].get("lora", {}),
-        "weights_of": dict(weights_of),
-        "code": code_version(load_plugin("geotrap.defenses", profile.defense.method)),
-    }
-    return content_key(inputs)[:LENGTH]
+    code = code_version(load_plugin("geotrap.defenses", profile.defense.method))
+    return content_key({"tables": tables, "weights_of": dict(weights_of), "code": code})[:LENGTH]
 
 
 def attack_digest(profile: Profile, key: str) -> str:
