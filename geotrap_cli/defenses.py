@@ -127,6 +127,14 @@ class Defense:
         del profile
         return f"the defense '{self.key}' looks at a batch as a whole" if self.trains else None
 
+    def simulates(self, profile: Profile) -> Sequence[str]:
+        """Return the kinds of fine-tuning that steps may simulate, ``full`` and ``lora``; none, unless overridden.
+
+        ``lora`` stands for the adapter of ``[attack.lora]``, which then acts on the defended weights.
+        """
+        del profile
+        return ()
+
     def state(self) -> dict[str, torch.Tensor]:
         """Return the tensors beside the weights that steps change, by name; checkpoints keep them. None by default."""
         return {}

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from geotrap_cli.defenses import Defense
 from geotrap_cli.evaluation.store import content_key
-from geotrap_cli.plugins import load_plugin
+from geotrap_cli.plugins import build_plugin, load_plugin
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.training.cell_store import code_version
 
@@ -34,8 +35,12 @@ def defense_digest(profile: Profile, weights_of: Mapping[str, str]) -> str:
         weights_of: Digests of the defenses whose weights it takes, by option.
     """
     tables = {name: _acting(name, table) for name, table in profile.tables().items() if name not in _NOT_TRAINING}
-    code = code_version(load_plugin("geotrap.defenses", profile.defense.method))
-    return content_key({"tables": tables, "weights_of": dict(weights_of), "code": code})[:LENGTH]
+    key = profile.defense.method
+    code = code_version(load_plugin("geotrap.defenses", key))
+    inputs = {"tables": tables, "weights_of": dict(weights_of), "code": code}
+    if _reads_adapter(profile, build_plugin("geotrap.defenses", key, profile.defense.options(key))):
+        inputs["adapter"] = profile.tables()["attack"].get("lora", {})
+    return content_key(inputs)[:LENGTH]
 
 
 def attack_digest(profile: Profile, key: str) -> str:
@@ -54,6 +59,11 @@ def attack_digest(profile: Profile, key: str) -> str:
         **{name: _acting(name, tables[name]) for name in _SCORING if name in tables},
     }
     return content_key({"inputs": inputs, "code": code_version(load_plugin("geotrap.attacks", key))})[:LENGTH]
+
+
+def _reads_adapter(profile: Profile, defense: Defense) -> bool:
+    """Whether the defended weights depend on where and how an attacker's LoRA would be put."""
+    return profile.layers.freeze_lora_targets or "lora" in defense.simulates(profile)
 
 
 def run_name(label: str, *digests: str) -> str:

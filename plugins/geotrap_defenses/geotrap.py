@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from geotrap_cli.defenses import Defense, StepObjective
@@ -35,6 +35,10 @@ class GeotrapDefense(Defense):
             return "[robust] looks at a batch as a whole"
         dynamic = [key for key, table in profile.traps.items() if table.dynamic is not None]
         return f"[traps.{dynamic[0]}.dynamic] draws its probes for a batch as a whole" if dynamic else None
+
+    def simulates(self, profile: Profile) -> Sequence[str]:
+        """Return the kinds of ``[robust.unrolled]``."""
+        return () if profile.robust.unrolled is None else profile.robust.unrolled.kinds
 
     def objective(self, context: DefenseContext) -> StepObjective:
         """Return the traps' own objective.

@@ -13,6 +13,7 @@ from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
 from geotrap_cli.errors import UsageError
 from geotrap_cli.profile.base import Count
+from geotrap_cli.profile.schema import Profile
 from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
@@ -80,6 +81,11 @@ class ImmaDefense(Defense):
     def gradients(self) -> float:
         """Gradients of a batch that a step takes, the mean over steps."""
         return 3.0
+
+    def simulates(self, profile: Profile) -> Sequence[str]:
+        """Return the kind of the other player."""
+        del profile
+        return (self.config.kind,)
 
     def step(self, context: DefenseContext, source: ViewBatch, target: ViewBatch, step: int) -> Metrics:
         """Let the attacker take its step, then set the gradients of θ."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
+from geotrap_cli.profile.schema import Profile
 from geotrap_cli.render import render
 from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
@@ -59,6 +60,11 @@ class SophonDefense(Defense):
     def gradients(self) -> float:
         """Gradients of a batch that a step takes, the mean over steps."""
         return (2 * self.config.inner_steps + 1) / (2 if self.config.alternate else 1)
+
+    def simulates(self, profile: Profile) -> Sequence[str]:
+        """Return the kinds that a step draws from."""
+        del profile
+        return self.config.kinds
 
     def step(self, context: DefenseContext, source: ViewBatch, target: ViewBatch, step: int) -> Metrics:
         """Set the gradients of a step; the first one denies."""

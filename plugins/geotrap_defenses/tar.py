@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
 from geotrap_cli.profile.base import Count, Fraction, split_names
+from geotrap_cli.profile.schema import Profile
 from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
@@ -91,6 +92,11 @@ class TarDefense(Defense):
     def _path(self) -> int:
         """Gradients along an attack: the attacker's, and those of the places that count."""
         return self.config.inner_steps + math.ceil(self.config.inner_steps / self.config.every)
+
+    def simulates(self, profile: Profile) -> Sequence[str]:
+        """Return the kinds that a step draws from."""
+        del profile
+        return self.config.kinds
 
     def step(self, context: DefenseContext, source: ViewBatch, target: ViewBatch, step: int) -> Metrics:
         """Set the gradients of a step."""
