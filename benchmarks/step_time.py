@@ -4,8 +4,10 @@ On a GPU: LGM-big, batches of 4 objects with 4 input and 8 supervised views at 5
 LPIPS-VGG of random weights, in bf16, timed by CUDA events. On the CPU: nano at 64 pixels without LPIPS, and the script
 says what it left out. An attack step is compared with one written as LGM's published code is: eager, one rasterizer
 call for each object and view, unfused AdamW. Every part is timed on its own, backward passes included, by cutting the
-graph where one part ends; each time is the median of the repeats, and the least. With ``--compile`` the network alone
-and the attack step are timed once more with compiled blocks (``device.compile``), in turn with the plain ones.
+graph where one part ends; each time is the median of the repeats, and the least. Beside it stand the operations and
+bytes that the part cannot do without, and its least time in units of what they would take (``_floor.py``). With
+``--compile`` the network alone and the attack step are timed once more with compiled blocks (``device.compile``), in
+turn with the plain ones.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from _floor import ADAMW, Floor, Rates, Tally, measure_rates, size_of
 from torch import Tensor, nn
 
 from geotrap_cli.cameras import LGM_FOV_Y_DEG, Cameras, intrinsics_from_fov, orbit_viewmats
@@ -28,19 +31,18 @@ from geotrap_cli.compat import ensure_torchvision
 from geotrap_cli.data.batch import ViewBatch, generator_input
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.models.compiled import compile_blocks
-from geotrap_cli.models.generator import GaussianGenerator
+from geotrap_cli.models.generator import GAUSSIAN_CHANNELS, GaussianGenerator
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.render import render
-from geotrap_cli.training.cost import count_object
 from geotrap_cli.training.distillation import distillation
 from geotrap_cli.training.precision import autocast, pick_device, resolve_precision
 from geotrap_cli.training.trap_set import load_trap
 from geotrap_cli.usage import peak_memory
 
 LPIPS_SIZE = 256
-MATRIX = {"cuda": 8192, "cpu": 1024}
-"""Side of the square matrices whose product gives the rate that is within reach."""
 TRAPS = ("position", "opacity")
+Floors = dict[str, Floor]
+"""What each part of a step cannot do without, by its name."""
 
 
 @dataclass
@@ -147,7 +149,7 @@ def losses(rgb: Tensor, alpha: Tensor, batch: ViewBatch, setting: Setting) -> Te
 
 
 def attack_step(
-    model: GaussianGenerator, optimizer: torch.optim.Optimizer, held: ViewBatch, setting: Setting, clock: Clock
+    model: GaussianGenerator, optimizer: torch.optim.Optimizer, held: ViewBatch, setting: Setting, clock: Clock | Tally
 ) -> None:
     """Take one step of an attack, in parts."""
     device = clock.device
@@ -233,7 +235,11 @@ def network_pass(
 
 
 def defense_step(
-    model: GaussianGenerator, teacher: GaussianGenerator, optimizer: torch.optim.Optimizer, images: Tensor, clock: Clock
+    model: GaussianGenerator,
+    teacher: GaussianGenerator,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    clock: Clock | Tally,
 ) -> None:
     """Take one step of the traps: target and source batch of ``images``, teacher on the source."""
     traps = [load_trap(key) for key in TRAPS]
@@ -254,18 +260,6 @@ def defense_step(
         _descend(model, optimizer)
 
 
-def matmul_rate(device: torch.device) -> float:
-    """Return floating-point operations a second of a large product in the precision that the network has."""
-    side = MATRIX[device.type]
-    dtype = torch.bfloat16 if resolve_precision("auto", device) == "bf16" else torch.float32
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    clock = Clock(device)
-    for _ in range(8):
-        with clock.part("product"):
-            a @ b
-    return 2 * side**3 / min(clock.seconds["product"])
-
-
 def repeat(step: Callable[[Clock], None], device: torch.device, repeats: int) -> Clock:
     """Return the times of ``repeats`` steps, after one that is not counted."""
     step(Clock(device))
@@ -275,14 +269,53 @@ def repeat(step: Callable[[Clock], None], device: torch.device, repeats: int) ->
     return clock
 
 
-def table(title: str, clock: Clock) -> float:
+def attack_floors(model: GaussianGenerator, batch: ViewBatch, work: Mapping[str, int], rates: Rates) -> Floors:
+    """Return what the parts of :func:`attack_step` cannot do without; ``work`` is the arithmetic of each."""
+    weights, raw = size_of(*model.parameters()), _raw_bytes(model, len(batch.images))
+    images = size_of(batch.rgb, batch.alpha)
+    moved = {
+        "network": weights + size_of(batch.images) + raw,
+        "rendering": raw + images,
+        "loss": 3 * images,
+        "rendering, backward": images + 2 * raw,
+        "network, backward": 2 * weights + size_of(batch.images) + raw,
+        "optimizer": ADAMW * weights,
+    }
+    floors = {name: rates.floor(work[name], size) for name, size in moved.items()}
+    return {"data": rates.floor(0, size_of(batch.images) + images, over_link=True), **floors}
+
+
+def defense_floors(model: GaussianGenerator, images: Tensor, work: Mapping[str, int], rates: Rates) -> Floors:
+    """Return what the parts of :func:`defense_step` cannot do without."""
+    weights, raw = size_of(*model.parameters()), _raw_bytes(model, len(images))
+    moved = {
+        "network": weights + 2 * size_of(images) + 2 * raw,
+        "teacher": weights + size_of(images) + raw,
+        "traps and distillation": 5 * raw,
+        "network, backward": 2 * weights + 2 * size_of(images) + 2 * raw,
+        "optimizer": ADAMW * weights,
+    }
+    return {name: rates.floor(work[name], size) for name, size in moved.items()}
+
+
+def _raw_bytes(model: GaussianGenerator, objects: int) -> int:
+    """Bytes of what the network predicts, in float32, as all that follows takes it."""
+    return objects * model.num_gaussians * GAUSSIAN_CHANNELS * torch.float32.itemsize
+
+
+def table(title: str, clock: Clock, floors: Floors) -> float:
     """Print the parts of a step, and return the sum of their medians in seconds."""
     medians = {name: statistics.median(times) for name, times in clock.seconds.items()}
     total = sum(medians.values())
-    print(f"\n{title}\n\n| part | ms, median (least) | share |\n|---|---|---|")
+    print(f"\n{title}\n\n| part | ms, median (least) | share | GFLOP | MB | least ÷ floor |\n|---|---|---|---|---|---|")
     for name, seconds in medians.items():
-        print(f"| {name} | {1e3 * seconds:.1f} ({1e3 * min(clock.seconds[name]):.1f}) | {seconds / total:.1%} |")
-    print(f"| all | {1e3 * total:.1f} | |", flush=True)
+        least, floor = min(clock.seconds[name]), floors[name]
+        ratio = f"{least / floor.seconds:.1f}" if floor.seconds else "–"
+        needs = f"{floor.operations / 1e9:.3g} | {floor.bytes / 1e6:.3g} | {ratio}"
+        print(f"| {name} | {1e3 * seconds:.1f} ({1e3 * least:.1f}) | {seconds / total:.1%} | {needs} |")
+    least = sum(min(times) for times in clock.seconds.values())
+    overall = least / sum(floor.seconds for floor in floors.values())
+    print(f"| all | {1e3 * total:.1f} ({1e3 * least:.1f}) | | | | {overall:.1f} |", flush=True)
     return total
 
 
@@ -316,10 +349,11 @@ def measure(setting: Setting, device: torch.device, repeats: int) -> None:
     batch = make_batch(model, setting)
     fused = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     plain = torch.optim.AdamW(model.parameters(), lr=1e-6)
-    table(
-        "Attack step, part by part",
-        repeat(lambda clock: attack_step(model, fused, batch, setting, clock), device, repeats),
-    )
+    rates, tally = measure_rates(device), Tally(device)
+    clock = repeat(lambda clock: attack_step(model, fused, batch, setting, clock), device, repeats)
+    attack_step(model, fused, batch, setting, tally)
+    table("Attack step, part by part", clock, attack_floors(model, batch, tally.operations, rates))
+    print(f"\nrates of the floor: {rates}")
     found = {
         "attack step": repeat(lambda clock: whole_step(model, fused, batch, setting, clock), device, repeats),
         "reference step": repeat(
@@ -334,24 +368,23 @@ def measure(setting: Setting, device: torch.device, repeats: int) -> None:
         ratio = least[name] / least["network alone"]
         print(f"| {name} | {1e3 * statistics.median(times):.1f} ({1e3 * min(times):.1f}) | {ratio:.2f} |")
     print(f"\nthe reference step takes {least['reference step'] / least['attack step']:.2f} times the attack step")
-    report_defense(model, setting, batch, fused, device, repeats)
+    report_defense(model, setting, batch, fused, rates, repeats)
     report_memory(model, fused, batch, setting, device)
 
 
 def report_defense(
-    model: LGM, setting: Setting, batch: ViewBatch, optimizer: torch.optim.Optimizer, device: torch.device, repeats: int
+    model: LGM, setting: Setting, batch: ViewBatch, optimizer: torch.optim.Optimizer, rates: Rates, repeats: int
 ) -> None:
     """Print the parts of a defense step and its share of what the device can do."""
+    device = next(model.parameters()).device
     teacher = LGM.from_preset(setting.preset).to(device).eval().requires_grad_(False)
-    images = batch.images.to(device)
+    images, tally = batch.images.to(device), Tally(device)
     clock = repeat(lambda clock: defense_step(model, teacher, optimizer, images, clock), device, repeats)
-    total = table("Defense step, part by part", clock)
-    with torch.device("meta"):
-        cost = count_object(LGM.from_preset(setting.preset), checkpointing=False)
-    flops = setting.objects * (2 * (cost.forward + cost.backward) + cost.forward)
-    rate = matmul_rate(device)
+    defense_step(model, teacher, optimizer, images, tally)
+    total = table("Defense step, part by part", clock, defense_floors(model, images, tally.operations, rates))
+    flops = sum(tally.operations.values())
     print(f"\ndefense step: {flops / 1e12:.3g} TFLOP at {flops / total / 1e12:.3g} TFLOP/s,")
-    print(f"{flops / total / rate:.1%} of the {rate / 1e12:.3g} TFLOP/s of a matrix product")
+    print(f"{flops / total / rates.product:.1%} of the {rates.product / 1e12:.3g} TFLOP/s of a matrix product")
 
 
 def report_compiled(setting: Setting, device: torch.device, repeats: int) -> None:
