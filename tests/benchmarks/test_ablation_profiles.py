@@ -55,11 +55,11 @@ MECHANISMS: dict[str, dict[str, Any]] = {
 BUDGET = {
     "train.steps": 60,
     "train.batch_size": 2,
-    "attack.steps": 60,
+    "attack.steps": 40,
     "attack.batch_size": 2,
     "attack.evaluations": 2,
     "attack.methods": ["lora", "full"],
-    "eval.objects": 12,
+    "eval.objects": 10,
 }
 
 
