@@ -52,11 +52,11 @@ def bench(
         ),
     ] = None,
 ) -> None:
-    """Train every defense of a grid, attack each, and rank them by their worst attack.
+    r"""Train every defense of a grid, attack each, and rank them by their worst attack.
 
     Runs, store and leaderboard lie in bench-GRID in the folder of all runs. The same command goes on where the last
     one ended: finished cells are not run again, and a kill at any time loses at most the running ones. What was not
-    measured says so and ranks last. With [tune] in the grid, each defense first gets the same number of trials, on
+    measured says so and ranks last. With \[tune] in the grid, each defense first gets the same number of trials, on
     objects that the leaderboard never reports.
     """
     from geotrap_cli.bench.request import EXECUTORS, BenchRequest

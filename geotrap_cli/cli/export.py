@@ -46,10 +46,10 @@ def export(
         float | None, typer.Option("--elevation", min=-89, max=89, help="Degrees of the camera above the object [20].")
     ] = None,
 ) -> None:
-    """Turntable and Gaussians (PLY) of one object, by any weights of a run.
+    r"""Turntable and Gaussians (PLY) of one object, by any weights of a run.
 
     Without an attack: the weights of the latest finished run of `geotrap train`. With one: what it left in the latest
-    finished run of `geotrap attack`, a whole model or an adapter. MP4 needs `pip install 'geotrap[video]'`.
+    finished run of `geotrap attack`, a whole model or an adapter. MP4 needs `pip install 'geotrap\[video]'`.
     """
     from geotrap_cli.export_request import FORMATS, ExportRequest
     from geotrap_cli.options import split_names

@@ -31,10 +31,10 @@ def view(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any free one.")] = 0,
     open: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Objects under attack as splats in the browser: the truth, undefended and defended side by side, step by step.
+    r"""Objects under attack as splats in the browser: the truth, undefended and defended side by side, step by step.
 
     Prints the address of a page on this machine and serves it until Ctrl-C, which ends it with exit code 0. Needs
-    `pip install 'geotrap[view]'`.
+    `pip install 'geotrap\[view]'`.
     """
     from geotrap_cli.viewer.request import ViewRequest
 

@@ -54,6 +54,13 @@ def test_every_page_has_examples_and_a_next_step(geotrap: Any, page: list[str]) 
     assert "Common options" in shown
 
 
+@pytest.mark.parametrize(
+    ("command", "words"), [("view", "geotrap[view]"), ("export", "geotrap[video]"), ("bench", "[tune]")]
+)
+def test_brackets_of_a_text_are_shown(geotrap: Any, command: str, words: str) -> None:
+    assert words in geotrap(command, "--help").out
+
+
 def test_version(geotrap: Any) -> None:
     assert geotrap("--version").out == f"geotrap {__version__}\n"
 
