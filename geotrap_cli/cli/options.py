@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,8 +138,10 @@ def accepts(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             chosen = {name: values.pop(name) for name in names}
             if "overrides" in chosen:
                 chosen["overrides"] = tuple(chosen["overrides"] or ())
+            given = CommonOptions(**chosen)
             try:
-                command(options=CommonOptions(**chosen), **values)
+                with _silenced() if given.quiet else nullcontext():
+                    command(options=given, **values)
             except KeyboardInterrupt as error:
                 # Here, because the parser would swallow it.
                 raise describe_interrupt(error, command.__name__) from error
@@ -149,6 +152,20 @@ def accepts(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         return wrapper
 
     return decorate
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep the warnings that the package logs to itself for as long."""
+    import logging
+
+    logger = logging.getLogger("geotrap_cli")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def refuse_profile_on_resume(options: CommonOptions) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from geotrap_cli.cli.options import accepts
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.reports.request import CompareRequest
 from geotrap_cli.runs import create_or_resume
@@ -20,6 +22,18 @@ def trained(tmp_path: Path) -> Path:
     with run:
         run.finish({})
     return run.path
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_quiet_silences_what_the_package_logs(quiet: bool, caplog: pytest.LogCaptureFixture) -> None:
+    @accepts("quiet")
+    def command(options: CommonOptions) -> None:
+        logging.getLogger("geotrap_cli.training.teacher_cache").warning("a file is damaged")
+
+    command(quiet=quiet)  # type: ignore[call-arg]
+    assert len(caplog.records) == (not quiet)
+    logging.getLogger("geotrap_cli.training.teacher_cache").warning("another is")
+    assert caplog.messages[-1:] == ["another is"]
 
 
 class TestTrain:
