@@ -8,6 +8,7 @@ import pytest
 import torch
 from geotrap_traps.color import ColorTrap
 from geotrap_traps.dead_zone import DeadZoneTrap
+from geotrap_traps.exile import ExileTrap
 from geotrap_traps.opacity import OpacityTrap
 from geotrap_traps.position import PositionTrap
 from geotrap_traps.rotation import RotationTrap
@@ -39,6 +40,8 @@ OPTIONS: list[tuple[type[BaseTrap], dict[str, object]]] = [
     (ColorTrap, {"mode": "collapse"}),
     (DeadZoneTrap, {}),
     (DeadZoneTrap, {"parts": ("color",)}),
+    (ExileTrap, {}),
+    (ExileTrap, {"at": (0.5, 0.0, -0.5)}),
 ]
 
 
@@ -246,6 +249,7 @@ ATTRIBUTES = {
     "opacity": Attribute("opacities"),
     "rotation": Attribute("quats"),
     "color": Attribute("rgb"),
+    "exile": Attribute("means"),
 }
 
 
