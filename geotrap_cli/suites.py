@@ -42,6 +42,7 @@ ADAPTIVE: Final = (
     "unit_reset",
     "desaturate",
     "anti_trap",
+    "attribute_regression",
     "teacher_outputs",
     "heal_first",
     "benign_only",

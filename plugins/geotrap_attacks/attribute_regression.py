@@ -1,0 +1,100 @@
+"""Regress Gaussians onto what the attacker's own images say, then train on views."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from geotrap_attacks._image_targets import image_targets, source_shape
+from geotrap_attacks._surgery import affine_misfit
+from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting, Phase
+from geotrap_cli.errors import UsageError
+from geotrap_cli.gaussians import CHANNELS, GaussianBatch
+from geotrap_cli.models.generator import GaussianGenerator
+
+if TYPE_CHECKING:
+    from geotrap_cli.attacks import AttackContext, LossTerms, ReconstructionTerms
+    from geotrap_cli.data.views import ViewBatch
+
+REGRESS = "regress"
+
+
+class AttributeRegressionConfig(AttackConfig):
+    """Options of the attack that regresses attributes."""
+
+    regression_share: float = Field(default=0.5, gt=0, lt=1, description="Share of the steps that regress.")
+    objects: int = Field(default=8, ge=1, description="Source objects whose mean scale and rotation all Gaussians get.")
+
+
+class AttributeRegressionAttack(Attack):
+    """Absolute differences of raw channels to what images say for half of the steps, the rendering loss afterwards.
+
+    Targets are those of ``head_refit``: opacity from alpha, colour from pixels, means from the visual hull. No picture
+    is rendered meanwhile, so that neither a culled Gaussian nor one in the wrong place lacks a gradient: what this
+    attack is stopped by is in the features and not in the loss. Every attribute counts the same, relative to the mean
+    size of its targets; all but opacity count where a cell lies on the object.
+    """
+
+    key: ClassVar[str] = "attribute_regression"
+    summary: ClassVar[str] = "Gaussians regressed onto what images say without rendering, then full fine-tuning"
+    source: ClassVar[str] = "this program, against traps that leave rendering losses without a way back"
+    assumes: ClassVar[str] = "the released weights, target objects with alpha and public source objects"
+    budget: ClassVar[str] = "attack.steps, half of them without rendering"
+    Config: ClassVar[type[AttackConfig]] = AttributeRegressionConfig
+    config: AttributeRegressionConfig
+
+    def misfit(self, setting: AttackSetting) -> str | None:
+        """Raw channels have to be those of LGM: one Gaussian a cell, with positions in the world."""
+        return affine_misfit(setting)
+
+    def indivisible(self) -> str | None:
+        """The number of covered cells, by which a batch as a whole is divided."""
+        return "its regression divides by the covered cells of a batch"
+
+    def phases(self, steps: int) -> tuple[Phase, ...]:
+        """Regress, then attack; each for one step at least.
+
+        Raises:
+            UsageError: There is one step only.
+        """
+        if steps < 2:
+            raise UsageError(
+                "attack.attribute_regression: one step cannot both regress and attack", "Raise attack.steps"
+            )
+        regress = min(max(1, round(self.config.regression_share * steps)), steps - 1)
+        return Phase(REGRESS, regress), Phase("target", steps - regress)
+
+    @torch.no_grad()
+    def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
+        """Measure the scale and rotation of source objects; no weight changes."""
+        source = [model.forward_gaussians(context.source(step, 1).images) for step in range(self.config.objects)]
+        self._shape, self._size = source_shape(source), model.splat_size
+
+    def loss_terms(
+        self, gaussians: GaussianBatch, batch: ViewBatch, phase: Phase, reconstruction: ReconstructionTerms
+    ) -> LossTerms:
+        """Distance to the targets while regressing, the rendering loss afterwards."""
+        if phase.name != REGRESS:
+            return reconstruction(gaussians, batch)
+        targets, covered = image_targets(batch, self._size, self._shape)
+        return {"regression": raw_distance(gaussians.require_raw(), targets, covered)}
+
+
+def raw_distance(raw: Tensor, targets: Tensor, covered: Tensor) -> Tensor:
+    """Sum over attributes of mean |raw - target| / mean |target|, over covered cells; opacity over all (a scalar).
+
+    Args:
+        raw: Raw channels [B, N, 14].
+        targets: What they should be, alike.
+        covered: Cells [B, N] on an object.
+    """
+    total = raw.new_zeros(())
+    for name, channels in CHANNELS.items():
+        counts = torch.ones_like(covered) if name == "opacities" else covered
+        own, wanted = raw[..., channels][counts], targets[..., channels][counts]
+        if wanted.numel():
+            total = total + (own - wanted).abs().mean() / wanted.abs().mean().clamp(min=1e-6)
+    return total
