@@ -27,6 +27,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "input_noise": ("robust.input_noise=0.05",),
     "input_noise, clean_weight = 0": ("robust.input_noise=0.05", "robust.clean_weight=0.0"),
     "awp": ("robust.awp=0.1",),
+    "unit_reset, up to 3": ("robust.unit_reset=3",),
     "unrolled, 4 steps of lora": ("robust.unrolled.kinds=lora",),
     "unrolled, 4 steps of full": ("robust.unrolled.kinds=full",),
     "head_attack, 4 steps": ("robust.head_attack=true",),

@@ -59,6 +59,10 @@ class RobustTable(Table):
         default=None,
         description="Traps also at weights this far up the traps' gradient (L2 distance over all weights); unset: off.",
     )
+    unit_reset: Count | None = Field(
+        default=None,
+        description="Traps also where one to this many units have fresh random weights (units); unset: off.",
+    )
     unrolled: Annotated[UnrolledTable | None, BeforeValidator(_table_for_true)] = Field(
         default=None, description="Traps also after a simulated attack; unset: off, true: on as by default."
     )
@@ -85,7 +89,7 @@ class RobustTable(Table):
     @property
     def perturbs(self) -> bool:
         """Whether the traps are evaluated at any place but the weights and images themselves."""
-        places = (self.parameter_noise, self.input_noise, self.awp, self.unrolled, self.head_attack)
+        places = (self.parameter_noise, self.input_noise, self.awp, self.unit_reset, self.unrolled, self.head_attack)
         return any(place is not None for place in places)
 
     @property

@@ -24,6 +24,7 @@ EVERYTHING = (
     "robust.pcgrad=true",
     "layers.freeze_lora_targets=true",
     "layers.lr_multipliers.unet.conv_in=2.0",
+    "robust.unit_reset=2",
 )
 
 
@@ -63,16 +64,18 @@ def test_multipliers_may_be_written_with_or_without_quotes(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["parameter_noise", "input_noise", "awp", "unrolled", "conflict", "energy_cap", "pcgrad"]
+    "name", ["parameter_noise", "input_noise", "awp", "unit_reset", "unrolled", "conflict", "energy_cap", "pcgrad"]
 )
 def test_false_turns_off_what_another_profile_turned_on(name: str, tmp_path: Path) -> None:
-    stated = "\n".join(f"{line.removeprefix('robust.')}" for line in EVERYTHING[:4] + EVERYTHING[8:10])
+    stated = "\n".join(
+        f"{line.removeprefix('robust.')}" for line in EVERYTHING[:4] + EVERYTHING[8:10] + EVERYTHING[-1:]
+    )
     base = f'extends = "pos_opacity"\n[robust]\nconflict = "opposed"\n{stated}\n'
     (tmp_path / "base.toml").write_text(base)
     assert getattr(load_profile(tmp_path / "base.toml", env={}).profile.robust, name)
     table = load_profile(tmp_path / "base.toml", (f"robust.{name}=false",), env={}).profile.robust
     assert not getattr(table, name)
-    assert sum(getattr(table, field) not in (None, False) for field in RobustTable.model_fields) == 8
+    assert sum(getattr(table, field) not in (None, False) for field in RobustTable.model_fields) == 9
 
 
 def test_lists_take_single_values() -> None:

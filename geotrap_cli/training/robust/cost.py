@@ -31,7 +31,14 @@ class ExtraPasses:
 
 def extra_passes(table: RobustTable) -> ExtraPasses:
     """Count the passes of ``[robust]``; what treats gradients or compares them at the head adds none."""
-    places = [table.parameter_noise, table.input_noise, table.awp, table.unrolled, table.head_attack]
+    places = [
+        table.parameter_noise,
+        table.input_noise,
+        table.awp,
+        table.unit_reset,
+        table.unrolled,
+        table.head_attack,
+    ]
     evaluated = sum(place is not None for place in places)
     # The clean pass remains, for the metrics, where nothing is minimised there.
     reported_only = table.clean_weight == 0 and table.conflict is None
@@ -49,7 +56,7 @@ def extra_passes(table: RobustTable) -> ExtraPasses:
 
 
 def _copies(table: RobustTable) -> int:
-    kept = sum(place is not None for place in (table.parameter_noise, table.awp, table.unrolled))
+    kept = sum(place is not None for place in (table.parameter_noise, table.awp, table.unit_reset, table.unrolled))
     passing = [kept]
     if table.awp is not None:
         passing.append(ADVERSARIAL_COPIES)

@@ -18,6 +18,7 @@ from geotrap_cli.training.robust.input_noise import InputNoise
 from geotrap_cli.training.robust.parameter_noise import ParameterNoise
 from geotrap_cli.training.robust.pcgrad import ProjectConflict
 from geotrap_cli.training.robust.places import Perturbation, Place
+from geotrap_cli.training.robust.unit_reset import UnitReset
 from geotrap_cli.training.robust.unrolled import UnrolledAttack
 from geotrap_cli.training.workbench import Workbench
 
@@ -80,6 +81,8 @@ def _perturbations(bench: Workbench, model: GaussianGenerator, loss: TrapLoss) -
         yield InputNoise(table.input_noise, train.seed)
     if table.awp is not None:
         yield AdversarialWeights(model, loss, table.awp, train.precision)
+    if table.unit_reset is not None:
+        yield UnitReset(model, table.unit_reset, train.seed)
     if table.unrolled is not None:
         yield UnrolledAttack(bench, model, table.unrolled)
     if table.head_attack is not None:

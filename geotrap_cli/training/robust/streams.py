@@ -23,6 +23,7 @@ class Stream(IntEnum):
     DEFENSE_SAMPLES = 110
     ATTACKER_TARGETS = 111
     ATTACKER_SOURCES = 112
+    UNIT_RESET = 113
 
 
 def numpy_stream(seed: int, step: int, stream: Stream) -> np.random.Generator:

@@ -22,6 +22,7 @@ SETTINGS = [
     ("robust.unrolled.steps=3",),
     ("robust.head_attack.steps=2", "robust.awp=0.1"),
     ("robust.conflict=opposed", "robust.energy_cap=3.0", "robust.pcgrad=true"),
+    ("robust.unit_reset=2",),
 ]
 
 
@@ -44,6 +45,7 @@ def test_forward_passes_are_counted(make_objective: Callable[..., DefenseObjecti
         (SETTINGS[4], 4, 4, 1, 5),
         (SETTINGS[5], 5, 3, 2, 3),
         (SETTINGS[6], 0, 0, 0, 0),
+        (SETTINGS[7], 1, 1, 1, 1),
     ],
 )
 def test_the_dry_run_adds_them(
