@@ -10,8 +10,8 @@ from torch import Tensor
 
 from geotrap_attacks._image_targets import image_targets, source_shape
 from geotrap_attacks._surgery import affine_misfit
+from geotrap_attacks._two_phases import two_phases
 from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting, Phase
-from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
 from geotrap_cli.models.generator import GaussianGenerator
 
@@ -60,12 +60,7 @@ class AttributeRegressionAttack(Attack):
         Raises:
             UsageError: There is one step only.
         """
-        if steps < 2:
-            raise UsageError(
-                "attack.attribute_regression: one step cannot both regress and attack", "Raise attack.steps"
-            )
-        regress = min(max(1, round(self.config.regression_share * steps)), steps - 1)
-        return Phase(REGRESS, regress), Phase("target", steps - regress)
+        return two_phases(self, REGRESS, self.config.regression_share, steps)
 
     @torch.no_grad()
     def edit(self, model: GaussianGenerator, context: AttackContext) -> None:

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from geotrap_attacks._two_phases import two_phases
 from geotrap_cli.attacks import Attack, AttackConfig, Phase
-from geotrap_cli.errors import UsageError
 
 
 class HealFirstConfig(AttackConfig):
@@ -37,7 +37,4 @@ class HealFirstAttack(Attack):
         Raises:
             UsageError: There is one step only.
         """
-        if steps < 2:
-            raise UsageError("attack.heal_first: one step cannot both heal and attack", "Raise attack.steps")
-        heal = min(max(1, round(self.config.heal_share * steps)), steps - 1)
-        return Phase("heal", heal, "source"), Phase("target", steps - heal)
+        return two_phases(self, "heal", self.config.heal_share, steps, "source")

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 
 from geotrap_attacks._public import check_same_grid, check_same_input, load_public
+from geotrap_attacks._two_phases import two_phases
 from geotrap_cli.attacks import Attack, AttackConfig, Phase
-from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
 from geotrap_cli.profile.base import FilePath
 from geotrap_cli.render import render
@@ -70,10 +70,7 @@ class TeacherOutputsAttack(Attack):
         Raises:
             UsageError: There is one step only.
         """
-        if steps < 2:
-            raise UsageError("attack.teacher_outputs: one step cannot both imitate and attack", "Raise attack.steps")
-        imitate = min(max(1, round(self.config.imitation_share * steps)), steps - 1)
-        return Phase(IMITATE, imitate), Phase("target", steps - imitate)
+        return two_phases(self, IMITATE, self.config.imitation_share, steps)
 
     def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Load the teacher; no weight changes.
