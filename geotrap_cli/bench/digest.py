@@ -10,9 +10,10 @@ from typing import Any
 
 from geotrap_cli.defenses import Defense
 from geotrap_cli.evaluation.store import content_key
-from geotrap_cli.plugins import build_plugin, load_plugin
+from geotrap_cli.plugins import load_plugin
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.training.cell_store import code_version
+from geotrap_cli.training.defense import load_defense
 
 LENGTH = 12
 _NOT_TRAINING = ("attack", "eval", "pretrain")
@@ -35,10 +36,9 @@ def defense_digest(profile: Profile, weights_of: Mapping[str, str]) -> str:
         weights_of: Digests of the defenses whose weights it takes, by option.
     """
     tables = {name: _acting(name, table) for name, table in profile.tables().items() if name not in _NOT_TRAINING}
-    key = profile.defense.method
-    code = code_version(load_plugin("geotrap.defenses", key))
-    inputs = {"tables": tables, "weights_of": dict(weights_of), "code": code}
-    if _reads_adapter(profile, build_plugin("geotrap.defenses", key, profile.defense.options(key))):
+    defense = load_defense(profile)
+    inputs = {"tables": tables, "weights_of": dict(weights_of), "code": code_version(type(defense))}
+    if _reads_adapter(profile, defense):
         inputs["adapter"] = profile.tables()["attack"].get("lora", {})
     return content_key(inputs)[:LENGTH]
 

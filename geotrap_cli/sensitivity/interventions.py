@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geotrap_cli.attacks import Attack
 from geotrap_cli.errors import GeotrapError
+from geotrap_cli.models.fresh import fresh_weights
 from geotrap_cli.models.generator import GaussianGenerator
 
 FREEZE, RESET, ROLLBACK = "freeze", "reset", "rollback"
@@ -84,9 +85,7 @@ def reset_unit(model: GaussianGenerator, unit: str, seed: int) -> None:
     """Give the parameters of ``unit`` the values of a freshly made generator, in place."""
     # Not the seed itself: random weights that were made with it would come out as they are.
     own = int(np.random.default_rng([seed, _RESET]).integers(2**62))
-    with torch.random.fork_rng(devices=()), torch.device("cpu"):
-        torch.manual_seed(own)
-        fresh = dict(type(model).from_config(model.config).named_parameters())
+    fresh = fresh_weights(model, own)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if in_unit(model, name, unit):

@@ -14,7 +14,6 @@ from typing import Any
 
 import geotrap_cli
 from geotrap_cli.atomic import atomic_path
-from geotrap_cli.attacks import Attack
 from geotrap_cli.digests import feed_file
 from geotrap_cli.evaluation.cells import DEFENDED, DISTILL, NOISE, UNDEFENDED, Cell
 from geotrap_cli.evaluation.kept_gaussians import kept_file
@@ -160,9 +159,9 @@ def content_digest(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def code_version(attack: type[Attack]) -> str:
-    """Return the program's version with a digest of the sources that a cell of ``attack`` is computed by."""
-    return _digest_sources(Path(inspect.getfile(attack)))
+def code_version(plugin: type[object]) -> str:
+    """Return the program's version with a digest of the sources that what ``plugin`` does is computed by."""
+    return _digest_sources(Path(inspect.getfile(plugin)))
 
 
 @functools.cache

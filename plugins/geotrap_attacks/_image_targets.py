@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,6 +12,10 @@ from geotrap_attacks._hull import hull_points
 from geotrap_cli.data.views import ViewBatch
 from geotrap_cli.gaussians import CHANNELS, NUM_CHANNELS, GaussianBatch
 from geotrap_cli.training.surface import cell_colours
+
+if TYPE_CHECKING:
+    from geotrap_cli.attacks import AttackContext
+    from geotrap_cli.models.generator import GaussianGenerator
 
 MARGIN = 0.02
 """Opacities and colours stay this far from 0 and 1, where their pre-activations are infinite."""
@@ -37,6 +43,12 @@ def image_targets(batch: ViewBatch, size: int, shape: Tensor) -> tuple[Tensor, T
     targets[..., CHANNELS["scales"]], targets[..., CHANNELS["quats"]] = shape[:3], shape[3:]
     targets[..., CHANNELS["rgb"]] = torch.atanh(2 * colours.clamp(MARGIN, 1 - MARGIN) - 1)
     return targets, covered
+
+
+@torch.no_grad()
+def released_shape(model: GaussianGenerator, context: AttackContext, objects: int) -> Tensor:
+    """:func:`source_shape` of what the released model makes of ``objects`` source objects, where it still works."""
+    return source_shape([model.forward_gaussians(context.source(step, 1).images) for step in range(objects)])
 
 
 def source_shape(batches: list[GaussianBatch]) -> Tensor:

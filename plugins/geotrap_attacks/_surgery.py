@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geotrap_cli.attacks import AttackSetting
 from geotrap_cli.errors import GeotrapError, UsageError
+from geotrap_cli.models.fresh import fresh_weights
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.lgm.fusion import compose
 
@@ -41,11 +42,10 @@ def reinitialise(model: GaussianGenerator, parameters: Iterable[str], seed: int)
 
     The draw happens on the CPU and leaves the global generator as it was.
     """
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device("cpu"):
-        torch.manual_seed(seed)
-        fresh = type(model).from_config(model.config)
+    fresh = fresh_weights(model, seed)
+    with torch.no_grad():
         for name in parameters:
-            model.get_parameter(name).copy_(fresh.get_parameter(name))
+            model.get_parameter(name).copy_(fresh[name])
 
 
 def last_layer(model: GaussianGenerator) -> nn.Conv2d:

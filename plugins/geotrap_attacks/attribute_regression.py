@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from geotrap_attacks._image_targets import image_targets, source_shape
+from geotrap_attacks._image_targets import image_targets, released_shape
+from geotrap_attacks._relative import relative_distance
 from geotrap_attacks._surgery import affine_misfit
 from geotrap_attacks._two_phases import two_phases
 from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting, Phase
@@ -62,11 +63,9 @@ class AttributeRegressionAttack(Attack):
         """
         return two_phases(self, REGRESS, self.config.regression_share, steps)
 
-    @torch.no_grad()
     def edit(self, model: GaussianGenerator, context: AttackContext) -> None:
         """Measure the scale and rotation of source objects; no weight changes."""
-        source = [model.forward_gaussians(context.source(step, 1).images) for step in range(self.config.objects)]
-        self._shape, self._size = source_shape(source), model.splat_size
+        self._shape, self._size = released_shape(model, context, self.config.objects), model.splat_size
 
     def loss_terms(
         self, gaussians: GaussianBatch, batch: ViewBatch, phase: Phase, reconstruction: ReconstructionTerms
@@ -91,5 +90,5 @@ def raw_distance(raw: Tensor, targets: Tensor, covered: Tensor) -> Tensor:
         counts = torch.ones_like(covered) if name == "opacities" else covered
         own, wanted = raw[..., channels][counts], targets[..., channels][counts]
         if wanted.numel():
-            total = total + (own - wanted).abs().mean() / wanted.abs().mean().clamp(min=1e-6)
+            total = total + relative_distance(own, wanted)
     return total

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from geotrap_attacks._image_targets import image_targets, source_shape
+from geotrap_attacks._image_targets import image_targets, released_shape
 from geotrap_attacks._public import check_same_grid, load_public
 from geotrap_attacks._ridge import RidgeSums
 from geotrap_attacks._surgery import affine_misfit, read_head, rescale_output, write_head
@@ -109,8 +109,7 @@ class HeadRefitAttack(Attack):
             teacher = load_public(self.config.teacher, OPTION, context.device)
             check_same_grid(teacher, model, OPTION)
             return lambda batch: teacher_targets(teacher, batch)
-        source = [model.forward_gaussians(context.source(step, 1).images) for step in range(self.config.objects)]
-        shape = source_shape(source)
+        shape = released_shape(model, context, self.config.objects)
         return lambda batch: image_targets(batch, model.splat_size, shape)
 
 

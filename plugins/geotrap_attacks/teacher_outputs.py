@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 
 from geotrap_attacks._public import check_same_grid, check_same_input, load_public
+from geotrap_attacks._relative import relative_distance
 from geotrap_attacks._two_phases import two_phases
 from geotrap_cli.attacks import Attack, AttackConfig, Phase
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
@@ -104,5 +105,5 @@ def attribute_distance(student: GaussianBatch, teacher: GaussianBatch) -> torch.
         own, taught = student.attribute(name), teacher.attribute(name)
         if name == "quats":
             taught = torch.where((own * taught).sum(dim=-1, keepdim=True) < 0, -taught, taught)
-        total = total + (own - taught).abs().mean() / taught.abs().mean().clamp(min=1e-6)
+        total = total + relative_distance(own, taught)
     return total

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geotrap_cli.models.fresh import fresh_weights
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.training.robust.places import Place
-from geotrap_cli.training.robust.streams import Stream, derived_seed, numpy_stream
+from geotrap_cli.training.robust.streams import Stream, numpy_stream
 
 #: Share of the draws that any unit gets alike; the rest goes by how far the defense has moved a unit.
 EVEN = 0.5
@@ -35,6 +35,7 @@ class UnitReset:
         self.model, self.seed, self.units = model, seed, model.units()
         self.most = min(most, len(self.units))
         self.start = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.sizes = [_energy(self.start[member] for member in members) for members in self.units.values()]
 
     def place(self, step: int, images: Tensor) -> Place:
         """Return the weights of ``step``, with fresh ones in the units that are drawn."""
@@ -42,26 +43,22 @@ class UnitReset:
         count = int(rng.integers(1, self.most + 1))
         names = list(self.units)
         drawn = rng.choice(len(names), size=count, replace=False, p=self.chances())
-        fresh = self._fresh(step)
+        fresh = fresh_weights(self.model, int(rng.integers(2**31)))
         own = dict(self.model.named_parameters())
         # Constants: what a reset unit held plays no part there, so that the loss has no gradient with respect to it.
         members = (member for index in drawn for member in self.units[names[index]])
-        return Place(images, {name: fresh[name].detach().to(own[name]) for name in members})
+        return Place(images, {name: fresh[name].to(own[name]) for name in members})
 
     def chances(self) -> NDArray[np.float64]:
         """Return the chance of each unit to be drawn first, in the order of the generator's units."""
-        own: dict[str, Tensor] = dict(self.model.named_parameters())
-        changes = np.array([self._change(members, own) for members in self.units.values()])
+        changes = np.array([self._change(*pair) for pair in zip(self.units.values(), self.sizes, strict=True)])
         even = np.full(len(changes), 1 / len(changes))
         return even if changes.sum() == 0 else EVEN * even + (1 - EVEN) * changes / changes.sum()
 
-    def _change(self, members: Iterable[str], own: Mapping[str, Tensor]) -> float:
-        moved = sum(float((own[name].detach() - self.start[name]).square().sum()) for name in members)
-        size = sum(float(self.start[name].square().sum()) for name in members)
+    def _change(self, members: Iterable[str], size: float) -> float:
+        moved = _energy(self.model.get_parameter(name).detach() - self.start[name] for name in members)
         return moved / size if size > 0 else 0.0
 
-    def _fresh(self, step: int) -> dict[str, Tensor]:
-        """Parameters of a generator that was just made; the global generator of random numbers stays as it is."""
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            torch.manual_seed(derived_seed(self.seed + step, Stream.UNIT_RESET))
-            return dict(type(self.model).from_config(self.model.config).named_parameters())
+
+def _energy(tensors: Iterable[Tensor]) -> float:
+    return sum(float(tensor.square().sum()) for tensor in tensors)
