@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from geotrap_cli.bench.job import Job
+from geotrap_cli.__main__ import main
+from geotrap_cli.bench import crew
+from geotrap_cli.bench.job import Job, Outcome
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile.load import load_profile
 
@@ -38,6 +41,38 @@ def write_grid(tmp_path: Path, mini_profile: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Path], dict[str, Any]]:
+    """What a dry run of a grid says, on a machine whose speed is given."""
+
+    def run(grid: Path) -> dict[str, Any]:
+        monkeypatch.setattr("geotrap_cli.training.estimate.measure_rate", lambda *_: 1e9)
+        assert main(["bench", str(grid), "--dry-run", "--json"]) == 0
+        planned: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return planned
+
+    return run
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], None]:
+    """Runs a grid that is interrupted as the job of a name begins."""
+
+    def run(grid: Path, name: str) -> None:
+        original = crew.perform
+
+        def stops(job: Job) -> Outcome:
+            if job.name == name:
+                raise KeyboardInterrupt
+            return original(job)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(crew, "perform", stops)
+            assert main(["bench", str(grid)]) == 130
+
+    return run
 
 
 @pytest.fixture(scope="session")

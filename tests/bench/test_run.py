@@ -43,29 +43,19 @@ def test_a_grid_from_dry_run_to_rerun(
     write_grid: Write,
     tmp_path: Path,
     worked: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    plan: Callable[[Path], dict[str, Any]],
+    interrupt_at: Callable[[Path, str], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     grid, folder = write_grid(LOX), tmp_path / "runs" / "bench-grid"
-    monkeypatch.setattr("geotrap_cli.training.estimate.measure_rate", lambda *_: 1e9)
-    assert main(["bench", str(grid), "--dry-run", "--json"]) == 0
-    planned = json.loads(capsys.readouterr().out)
+    planned = plan(grid)
     # Three defenses, and of both attacks one undefended cell and three defended ones.
     assert (planned["jobs_left"], planned["cells_left"]) == (9, 8)
     assert planned["estimated_hours"] > 0 and planned["estimated_disk_bytes"] > 0
     assert not folder.exists()
 
     # Interrupted at its second attack, and one job fails.
-    original = bench_crew.perform
-
-    def stops(job: Job) -> Outcome:
-        if job.name == "mini, none, seed 0: sgd":
-            raise KeyboardInterrupt
-        return original(job)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(bench_crew, "perform", stops)
-        assert main(["bench", str(grid)]) == 130
+    interrupt_at(grid, "mini, none, seed 0: sgd")
     assert "The same command goes on" in capsys.readouterr().err
     before = list(worked)
     assert "mini, none, seed 0: lora" in before

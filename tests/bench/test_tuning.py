@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,27 +62,17 @@ def test_trials_from_dry_run_to_rerun(
     write_grid: Write,
     tmp_path: Path,
     worked: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    plan: Callable[[Path], dict[str, Any]],
+    interrupt_at: Callable[[Path, str], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     grid, folder = write_grid(text=TUNED), tmp_path / "runs" / "bench-grid"
-    monkeypatch.setattr("geotrap_cli.training.estimate.measure_rate", lambda *_: 1e9)
-    assert main(["bench", str(grid), "--dry-run", "--json"]) == 0
-    planned = json.loads(capsys.readouterr().out)
+    planned = plan(grid)
     # Each of both objects has an undefended cell; the first trial of a defense is trained once with what it is of.
     assert (planned["trials_left"], planned["jobs_left"], planned["cells_left"]) == (4, 3 + 2 + 3 + 4, 4 + 5)
 
     # Interrupted in the second trial.
-    original: Perform = crew.perform
-
-    def stops(job: Job) -> Outcome:
-        if job.name == "mini, strong, trial 1: sgd":
-            raise KeyboardInterrupt
-        return original(job)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(crew, "perform", stops)
-        assert main(["bench", str(grid)]) == 130
+    interrupt_at(grid, "mini, strong, trial 1: sgd")
     assert worked == ["strong, trial 0: defense", "strong, trial 0: sgd", "strong, trial 1: defense"]
     assert "tuning [3/4]" in capsys.readouterr().err
 
