@@ -23,6 +23,9 @@ Kinds = Annotated[tuple[Literal["lora", "full"], ...], Field(strict=False, min_l
 Optimizers = Annotated[
     tuple[Literal["adamw", "sgd"], ...], Field(strict=False, min_length=1), BeforeValidator(split_names)
 ]
+Losses = Annotated[
+    tuple[Literal["rendering", "attributes"], ...], Field(strict=False, min_length=1), BeforeValidator(split_names)
+]
 Rates = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1), BeforeValidator(_one_or_many)]
 
 
@@ -35,6 +38,11 @@ class UnrolledTable(Table):
     )
     optimizers: Optimizers = Field(default=("adamw",), description="Its optimizers: adamw, sgd, or either.")
     lrs: Rates = Field(default=(1e-4, 1e-3), description="Its learning rates.")
+    losses: Losses = Field(
+        default=("rendering",),
+        description="What it minimises: rendering (as [loss] is set), attributes (the distance of raw channels to the "
+        "undefended generator's), or either.",
+    )
 
 
 class HeadAttackTable(Table):

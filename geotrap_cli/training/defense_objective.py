@@ -48,7 +48,7 @@ class DefenseObjective:
         self.target = bench.sampler(bench.splits.defense_target, 0, seed)
         self.retention = Retention(bench, self.teacher)
         self.source = bench.sampler(bench.splits.source_train, self.retention.views, seed)
-        self.mechanisms = build_mechanisms(bench, model, self._aggregated)
+        self.mechanisms = build_mechanisms(bench, model, self.teacher, self._aggregated)
         self.dynamic = DynamicTerm(bench.profile, model, traps.traps)
         terms = (self.mechanisms.conflict, self.dynamic if self.dynamic.terms else None)
         self.extra_terms: Sequence[TargetTerm] = tuple(term for term in terms if term is not None)

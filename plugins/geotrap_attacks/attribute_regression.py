@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from geotrap_attacks._image_targets import image_targets, released_shape
-from geotrap_attacks._relative import relative_distance
 from geotrap_attacks._surgery import affine_misfit
 from geotrap_attacks._two_phases import two_phases
 from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting, Phase
-from geotrap_cli.gaussians import CHANNELS, GaussianBatch
+from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.models.generator import GaussianGenerator
+from geotrap_cli.training.relative_distance import raw_distance
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext, LossTerms, ReconstructionTerms
@@ -75,20 +73,3 @@ class AttributeRegressionAttack(Attack):
             return reconstruction(gaussians, batch)
         targets, covered = image_targets(batch, self._size, self._shape)
         return {"regression": raw_distance(gaussians.require_raw(), targets, covered)}
-
-
-def raw_distance(raw: Tensor, targets: Tensor, covered: Tensor) -> Tensor:
-    """Sum over attributes of mean |raw - target| / mean |target|, over covered cells; opacity over all (a scalar).
-
-    Args:
-        raw: Raw channels [B, N, 14].
-        targets: What they should be, alike.
-        covered: Cells [B, N] on an object.
-    """
-    total = raw.new_zeros(())
-    for name, channels in CHANNELS.items():
-        counts = torch.ones_like(covered) if name == "opacities" else covered
-        own, wanted = raw[..., channels][counts], targets[..., channels][counts]
-        if wanted.numel():
-            total = total + relative_distance(own, wanted)
-    return total

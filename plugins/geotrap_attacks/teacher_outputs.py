@@ -9,12 +9,12 @@ import torch
 from pydantic import Field
 
 from geotrap_attacks._public import check_same_grid, check_same_input, load_public
-from geotrap_attacks._relative import relative_distance
 from geotrap_attacks._two_phases import two_phases
 from geotrap_cli.attacks import Attack, AttackConfig, Phase
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
 from geotrap_cli.profile.base import FilePath
 from geotrap_cli.render import render
+from geotrap_cli.training.relative_distance import relative_distance
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import AttackContext, LossTerms, ReconstructionTerms

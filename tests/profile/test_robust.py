@@ -79,8 +79,9 @@ def test_false_turns_off_what_another_profile_turned_on(name: str, tmp_path: Pat
 
 
 def test_lists_take_single_values() -> None:
-    table = robust("robust.unrolled.lrs=0.01", "robust.unrolled.kinds=lora", "robust.unrolled.optimizers=sgd").unrolled
-    assert table == UnrolledTable(lrs=(0.01,), kinds=("lora",), optimizers=("sgd",))
+    stated = ("lrs=0.01", "kinds=lora", "optimizers=sgd", "losses=attributes")
+    table = robust(*(f"robust.unrolled.{value}" for value in stated)).unrolled
+    assert table == UnrolledTable(lrs=(0.01,), kinds=("lora",), optimizers=("sgd",), losses=("attributes",))
 
 
 @pytest.mark.parametrize(

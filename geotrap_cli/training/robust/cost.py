@@ -49,6 +49,8 @@ def extra_passes(table: RobustTable) -> ExtraPasses:
         forward, backward = forward + 1, backward + 1
     if table.unrolled is not None:
         forward, backward = forward + table.unrolled.steps, backward + table.unrolled.steps
+        # What attributes are compared with is a forward pass of the undefended generator, at most at every step.
+        forward += table.unrolled.steps * ("attributes" in table.unrolled.losses)
     if table.head_attack is not None:
         # Its backward passes end at the head's input.
         forward += table.head_attack.steps

@@ -55,12 +55,15 @@ class Mechanisms:
             yield
 
 
-def build_mechanisms(bench: Workbench, model: GaussianGenerator, loss: TrapLoss) -> Mechanisms:
+def build_mechanisms(
+    bench: Workbench, model: GaussianGenerator, teacher: GaussianGenerator, loss: TrapLoss
+) -> Mechanisms:
     """Return the mechanisms of the profile.
 
     Args:
         bench: Data and settings.
         model: The generator, with ``requires_grad`` on what is trained.
+        teacher: The undefended generator.
         loss: Aggregated loss of the traps.
 
     Raises:
@@ -68,12 +71,13 @@ def build_mechanisms(bench: Workbench, model: GaussianGenerator, loss: TrapLoss)
     """
     table = bench.profile.robust
     conflict = None if table.conflict is None else GradientConflict(model, table.conflict, table.conflict_weight)
-    return Mechanisms(
-        tuple(_perturbations(bench, model, loss)), table.clean_weight, conflict, tuple(_treatments(bench, model))
-    )
+    perturbations = tuple(_perturbations(bench, model, teacher, loss))
+    return Mechanisms(perturbations, table.clean_weight, conflict, tuple(_treatments(bench, model)))
 
 
-def _perturbations(bench: Workbench, model: GaussianGenerator, loss: TrapLoss) -> Iterator[Perturbation]:
+def _perturbations(
+    bench: Workbench, model: GaussianGenerator, teacher: GaussianGenerator, loss: TrapLoss
+) -> Iterator[Perturbation]:
     table, train = bench.profile.robust, bench.profile.train
     if table.parameter_noise is not None:
         yield ParameterNoise(model, table.parameter_noise, train.seed)
@@ -84,7 +88,7 @@ def _perturbations(bench: Workbench, model: GaussianGenerator, loss: TrapLoss) -
     if table.unit_reset is not None:
         yield UnitReset(model, table.unit_reset, train.seed)
     if table.unrolled is not None:
-        yield UnrolledAttack(bench, model, table.unrolled)
+        yield UnrolledAttack(bench, model, table.unrolled, teacher)
     if table.head_attack is not None:
         yield HeadAttack(bench, model, table.head_attack)
 

@@ -17,19 +17,23 @@ from geotrap_cli.training.workbench import Workbench
 class UnrolledAttack:
     """θ + δ_k, where δ_k is what k attack steps from θ add; the gradient takes δ_k as constant (first order).
 
-    Each step of the defense draws its attack anew: LoRA or full fine-tuning, optimizer, learning rate, objects, views.
+    Each step of the defense draws its attack anew: LoRA or full fine-tuning, optimizer, learning rate, loss, objects,
+    views.
 
     Args:
         bench: Data and settings.
         model: The generator.
         table: The lists to draw from.
+        teacher: The undefended generator, whose attributes an attacker may regress.
     """
 
     name = "unrolled"
 
-    def __init__(self, bench: Workbench, model: GaussianGenerator, table: UnrolledTable) -> None:
+    def __init__(
+        self, bench: Workbench, model: GaussianGenerator, table: UnrolledTable, teacher: GaussianGenerator
+    ) -> None:
         self.model, self.table, self.seed = model, table, bench.profile.train.seed
-        self.simulator = AttackSimulator(bench, model, Stream.UNROLLED_VIEWS)
+        self.simulator = AttackSimulator(bench, model, Stream.UNROLLED_VIEWS, teacher)
         self.adapters = configured_adapters(model, bench.profile) if "lora" in table.kinds else {}
 
     def place(self, step: int, images: Tensor) -> Place:
@@ -44,4 +48,5 @@ class UnrolledAttack:
         rng, table = numpy_stream(self.seed, step, Stream.UNROLLED_CHOICE), self.table
         kind = table.kinds[rng.integers(len(table.kinds))]
         optimizer = table.optimizers[rng.integers(len(table.optimizers))]
-        return kind, Budget(table.steps, optimizer, table.lrs[rng.integers(len(table.lrs))])
+        lr = table.lrs[rng.integers(len(table.lrs))]
+        return kind, Budget(table.steps, optimizer, lr, table.losses[rng.integers(len(table.losses))])

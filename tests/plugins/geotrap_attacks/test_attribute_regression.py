@@ -5,16 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from geotrap_attacks._image_targets import image_targets, source_shape
-from geotrap_attacks.attribute_regression import (
-    AttributeRegressionAttack,
-    AttributeRegressionConfig,
-    raw_distance,
-)
+from geotrap_attacks.attribute_regression import AttributeRegressionAttack, AttributeRegressionConfig
 
 from geotrap_cli.attacks import AttackContext, Phase
 from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import CHANNELS
 from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.training.relative_distance import raw_distance
 
 Make = Callable[..., LGM]
 
@@ -27,17 +24,6 @@ def test_half_of_the_steps_regresses() -> None:
     ]
     with pytest.raises(UsageError, match="regress and attack"):
         AttributeRegressionAttack().phases(1)
-
-
-def test_distance_is_relative_and_on_the_object() -> None:
-    targets = torch.full((1, 4, 14), 2.0)
-    raw, covered = targets.clone(), torch.tensor([[True, True, False, False]])
-    raw[..., CHANNELS["means"]] += 1.0
-    raw[0, 2:, CHANNELS["rgb"]] = 9.0
-    assert raw_distance(raw, targets, covered).item() == pytest.approx(0.5)
-    raw[0, 3, CHANNELS["opacities"]] -= 4.0
-    assert raw_distance(raw, targets, covered).item() == pytest.approx(0.5 + 0.5)
-    assert raw_distance(targets, targets, torch.zeros(1, 4, dtype=torch.bool)).item() == 0.0
 
 
 def test_the_views_count_after_the_regression(make_pico: Make, context: AttackContext) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile import LoadedProfile
@@ -13,6 +14,7 @@ from geotrap_cli.training.cost import ObjectCost
 from geotrap_cli.training.defense_objective import DefenseObjective
 from geotrap_cli.training.estimate import plan_defense
 from geotrap_cli.training.robust.cost import extra_passes
+from geotrap_cli.training.terms import Term
 
 SETTINGS = [
     (),
@@ -23,6 +25,7 @@ SETTINGS = [
     ("robust.head_attack.steps=2", "robust.awp=0.1"),
     ("robust.conflict=opposed", "robust.energy_cap=3.0", "robust.pcgrad=true"),
     ("robust.unit_reset=2",),
+    ("robust.unrolled.steps=3", "robust.unrolled.losses=attributes"),
 ]
 
 
@@ -30,6 +33,10 @@ SETTINGS = [
 def test_forward_passes_are_counted(make_objective: Callable[..., DefenseObjective], settings: tuple[str, ...]) -> None:
     objective, objects = make_objective(*settings), []
     objective.model.register_forward_pre_hook(lambda _, inputs: objects.append(len(inputs[0])))
+    if "robust.unrolled.losses=attributes" in settings:
+        # The undefended generator works beside the attack; what retention asks of it is part of a plain step.
+        objective.teacher.register_forward_pre_hook(lambda _, inputs: objects.append(len(inputs[0])))
+        objective.retention = lambda *_: Term(torch.zeros(()), {})  # type: ignore[assignment]
     objective(0)
     batch = objective.bench.profile.train.batch_size
     assert sum(objects) == (2 + extra_passes(objective.bench.profile.robust).forward) * batch
@@ -46,6 +53,7 @@ def test_forward_passes_are_counted(make_objective: Callable[..., DefenseObjecti
         (SETTINGS[5], 5, 3, 2, 3),
         (SETTINGS[6], 0, 0, 0, 0),
         (SETTINGS[7], 1, 1, 1, 1),
+        (SETTINGS[8], 7, 4, 1, 5),
     ],
 )
 def test_the_dry_run_adds_them(

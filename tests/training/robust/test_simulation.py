@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,11 +18,13 @@ from geotrap_cli.gaussians import activate
 from geotrap_cli.models.lgm.model import LGM
 from geotrap_cli.training.adapters import Adapter, configured_adapters
 from geotrap_cli.training.losses import with_total
+from geotrap_cli.training.relative_distance import raw_distance
 from geotrap_cli.training.robust.adaptations import FullAdaptation, LowRankAdaptation
 from geotrap_cli.training.robust.head_attack import HeadAttack
 from geotrap_cli.training.robust.simulation import AttackSimulator, Budget
 from geotrap_cli.training.robust.streams import Stream
 from geotrap_cli.training.robust.unrolled import UnrolledAttack
+from geotrap_cli.training.surface import cell_colours
 
 Open = Callable[..., Any]
 
@@ -69,10 +72,28 @@ def test_the_attack_descends_and_the_weights_stay(open_mini: Open, kind: str) ->
     simulator = AttackSimulator(bench, model, Stream.UNROLLED_VIEWS)
     adapters = configured_adapters(model, bench.profile)
     adaptation = FullAdaptation(model) if kind == "full" else LowRankAdaptation(model, adapters, seeded())
-    first = simulator._loss(0, adaptation.deltas()).item()
+    first = simulator._rendering_loss(0, adaptation.deltas()).item()
     simulator.run(0, adaptation, Budget(8, "adamw", 0.01))
-    assert simulator._loss(0, adaptation.deltas()).item() < 0.98 * first
+    assert simulator._rendering_loss(0, adaptation.deltas()).item() < 0.98 * first
     assert all(value.equal(before[name]) and value.grad is None for name, value in model.named_parameters())
+
+
+def test_who_regresses_attributes_comes_nearer_to_the_undefended_ones(open_mini: Open) -> None:
+    opened = open_mini("train.batch_size=4")
+    teacher = copy.deepcopy(opened.model)
+    with torch.no_grad():
+        for parameter in opened.model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=seeded())
+    simulator = AttackSimulator(opened.bench, opened.model, Stream.UNROLLED_VIEWS, teacher)
+    adaptation = FullAdaptation(opened.model)
+    first = simulator._attribute_loss(0, adaptation.deltas()).item()
+    batch = simulator.sampler.batch(0, 4)
+    own, taught = (activate(model(batch.images)).require_raw() for model in (opened.model, teacher))
+    covered = cell_colours(batch, opened.model.splat_size)[1]
+    assert first == pytest.approx(raw_distance(own, taught, covered).item(), rel=1e-4)
+    simulator.run(0, adaptation, Budget(8, "adamw", 0.01, "attributes"))
+    assert simulator._attribute_loss(0, adaptation.deltas()).item() < 0.9 * first
+    assert all(value.grad is None for value in teacher.parameters())
 
 
 def test_its_batches_are_views_of_defense_targets_other_than_those_of_the_traps(open_mini: Open) -> None:
@@ -88,7 +109,7 @@ def test_its_batches_are_views_of_defense_targets_other_than_those_of_the_traps(
 def test_a_loss_that_is_not_finite_names_the_learning_rate(open_mini: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_mini()
     simulator = AttackSimulator(opened.bench, opened.model, Stream.UNROLLED_VIEWS)
-    monkeypatch.setattr(simulator, "_loss", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr(simulator, "_rendering_loss", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(NonFiniteError, match="simulated attack is nan at step 8") as caught:
         simulator.run(7, FullAdaptation(opened.model), Budget(2, "sgd", 0.25))
     assert "0.25" in str(caught.value.hint)
@@ -155,7 +176,7 @@ class TestUnrolled:
 
     def attack(self, open_mini: Open, *settings: str) -> UnrolledAttack:
         opened = open_mini(*settings)
-        return UnrolledAttack(opened.bench, opened.model, opened.bench.profile.robust.unrolled)
+        return UnrolledAttack(opened.bench, opened.model, opened.bench.profile.robust.unrolled, opened.model)
 
     def test_each_step_draws_from_the_lists(self, open_mini: Open) -> None:
         attack = self.attack(open_mini, *self.SETTINGS)
@@ -169,6 +190,11 @@ class TestUnrolled:
         }
         assert {budget.steps for _, budget in drawn} == {3}
         assert [attack.draw(step) for step in range(120)] == drawn
+        both = self.attack(open_mini, *self.SETTINGS, "robust.unrolled.losses=rendering,attributes")
+        told = [both.draw(step) for step in range(120)]
+        assert {budget.loss for _, budget in told} == {"rendering", "attributes"}
+        # A second loss changes nothing else of what is drawn.
+        assert [(kind, dataclasses.replace(budget, loss="rendering")) for kind, budget in told] == drawn
         other = self.attack(open_mini, *self.SETTINGS, "train.seed=1")
         assert [other.draw(step) for step in range(120)] != drawn
 
