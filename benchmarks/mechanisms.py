@@ -34,6 +34,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "conflict": ("robust.conflict=orthogonal",),
     "energy_cap": ("robust.energy_cap=3.0",),
     "pcgrad": ("robust.pcgrad=true",),
+    "freeze_head = false": ("layers.freeze_head=false",),
     "freeze_lora_targets": ("layers.freeze_lora_targets=true",),
     "lr_multipliers": ("layers.lr_multipliers.unet.mid_block=2.0",),
     "fuse_head": ("model.fuse_head=true",),

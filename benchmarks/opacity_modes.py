@@ -21,11 +21,13 @@ from geotrap_cli.training.defense import run_defense
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MODES = {"linear": "mean opacity − 1", "log": "mean log opacity"}
-#: One trap alone, over all Gaussians, so that nothing but the mode differs.
+MODES = {"linear": "mean opacity of the top tenth − 1", "log": "mean log opacity of the top tenth"}
+#: One trap alone, so that nothing but the mode differs, over the Gaussians that draw: nine tenths are background, and
+#: transparent from the start.
 PROFILE = """
 [traps.opacity]
 mode = "{mode}"
+top_fraction = 0.1
 
 [train]
 steps = {steps}

@@ -51,7 +51,7 @@ def compare(
         bool, typer.Option("--require-valid", help="Exit with 4 unless the verdict is VALID.")
     ] = False,
     details: Annotated[
-        bool, typer.Option("--details", help="Print every table: all attacks, costs, health and the trap audit.")
+        bool, typer.Option("--details", help="Print every table: all attacks, costs and health.")
     ] = False,
 ) -> None:
     """Ratio tables, recovery curves and the verdict of an attack run.

@@ -38,6 +38,10 @@ class TrapTable(Table):
     model_config = ConfigDict(extra="allow")
 
     weight: Positive = Field(default=1.0, description="Weight of this trap in the aggregation.")
+    weighting: Literal["equal", "opacity", "contribution"] = Field(
+        default="equal",
+        description="How Gaussians count in its means: equal, by opacity, or by what they contribute to four pictures.",
+    )
     dynamic: DynamicTable | None = Field(
         default=None, description="Sensitivity of what the trap acts on to the weights; unset: no such term."
     )

@@ -73,6 +73,7 @@ def _main(comparison: Comparison) -> Iterator[RenderableType]:
     yield before_and_after(comparison, comparison.worst, _SHOWN_METRICS)
     if len(comparison.attacks) > 1:
         yield Text(search_line(comparison))
+    yield from comparison.audit.tables()
 
 
 def _everything(comparison: Comparison) -> Iterator[RenderableType]:

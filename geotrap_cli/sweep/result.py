@@ -16,7 +16,7 @@ from geotrap_cli.reports.tables import Record, format_number
 
 TITLE = "Combinations of traps, the one that holds best first (foreground PSNR, dB)"
 CAPTION = (
-    "target: defended less undefended, before the attack and where each is best under it; recovery: of the strongest "
+    "target: defended less undefended, before the attack and where each is best under any; recovery: of the strongest "
     "attack, 0 is a white image, 1 the undefended best; source: change by the defense; gain: how much lower the "
     "attacked target ends than with the better part alone; !: source lost more than eval.source_tolerance_db, so last"
 )
@@ -39,7 +39,8 @@ class SweepRow:
         traps: The traps that were trained together.
         recovery: Peak recovery of the strongest attack.
         target_before: Change of foreground PSNR on target by the defense, before any attack (dB).
-        target_after: Best attacked quality of the defended less that of the undefended weights (dB).
+        target_after: Best quality of the defended weights under the strongest attack, less the best of the undefended
+            ones under any attack (dB).
         source_change: Change of foreground PSNR on source by the defense, before any attack (dB).
         attack: The strongest attack.
         seconds: Duration of the defense's optimisation.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -19,32 +19,11 @@ from geotrap_cli.run_folder import RunFolder
 from geotrap_cli.runs import create_or_resume, resumable_run
 from geotrap_cli.sweep.cell import run_combination
 from geotrap_cli.sweep.grid import Combination, combination_profile, combinations, default_traps
+from geotrap_cli.sweep.plan import SweepPlan, plan_sweep
 from geotrap_cli.sweep.result import SweepResult, ranked, with_coupling
 from geotrap_cli.training.trap_set import TrapSet
 
 CSV = "sweep.csv"
-
-
-@dataclass(frozen=True)
-class SweepPlan:
-    """What ``--dry-run`` shows: the combinations, and what they cost in steps."""
-
-    combinations: list[Combination]
-    attacks: tuple[str, ...]
-    train_steps: int
-    attack_steps: int
-
-    def payload(self) -> dict[str, Any]:
-        """Return the plan for ``--json``."""
-        return {**dataclasses.asdict(self), "combinations": [list(one.traps) for one in self.combinations]}
-
-    def render(self, console: Console) -> None:
-        """Print one line a combination, then the work they are together."""
-        for number, combination in enumerate(self.combinations, start=1):
-            console.print(f"{number:3d}  {combination}", highlight=False)
-        count = len(self.combinations)
-        text = f"{count} defenses of {self.train_steps} steps, each attacked by {', '.join(self.attacks)}"
-        console.print(Text(f"{text} for {self.attack_steps} steps (`geotrap train --dry-run` estimates one of them)"))
 
 
 def run_sweep(
@@ -73,14 +52,12 @@ def run_sweep(
         traps, size, singles = _stated(resumable_run(options.resume_path, "sweep", options.runs_root))
     chosen = combinations(tuple(traps) or default_traps(), size, singles)
     if options.dry_run:
-        base = loaded.profile
-        return SweepPlan(chosen, base.attack.methods, base.train.steps, base.attack.steps)
+        with tempfile.TemporaryDirectory() as folder:
+            _profiles(loaded, chosen, Path(folder))
+        return plan_sweep(options, loaded, chosen)
     with create_or_resume("sweep", options, loaded) as run:
         run.record(traps=list(traps), size=size, singles=singles)
-        # All profiles first: a combination that the aggregation refuses should not surface after hours.
-        folder = run.path / "profiles"
-        profiles = [combination_profile(loaded, combination, folder) for combination in chosen]
-        _check_aggregations(profiles)
+        profiles = _profiles(loaded, chosen, run.path / "profiles")
         rows = []
         for number, (combination, profile) in enumerate(zip(chosen, profiles, strict=True), start=1):
             if not options.quiet:
@@ -101,6 +78,9 @@ def _stated(run: RunFolder) -> tuple[list[str], int, bool]:
     return manifest["traps"], manifest["size"], manifest["singles"]
 
 
-def _check_aggregations(profiles: Sequence[LoadedProfile]) -> None:
+def _profiles(loaded: LoadedProfile, chosen: Sequence[Combination], folder: Path) -> list[LoadedProfile]:
+    """Write all profiles: a combination that the aggregation refuses should not surface after hours."""
+    profiles = [combination_profile(loaded, combination, folder) for combination in chosen]
     for profile in profiles:
         TrapSet.from_profile(profile.profile)
+    return profiles

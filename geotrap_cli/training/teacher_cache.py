@@ -76,17 +76,33 @@ def teacher_folder(root: Path, teacher: GaussianGenerator, precision: str, devic
         teacher: The generator; its weights and its configuration count, as the number of heads leaves no trace in the
             weights.
         precision: ``train.precision``.
-        device: Where it computes: the CPU and a GPU round differently, and so do two releases of PyTorch.
+        device: Where it computes: the CPU and a GPU round differently, and so do two GPUs, two layouts in memory, TF32
+            and two releases of PyTorch.
     """
     facts = {
         "weights": weights_hash(teacher),
         "config": {name: value for name, value in teacher.config.items() if not name.startswith("_")},
         "precision": resolve_precision(precision, device),
-        "device": device.type,
+        "arithmetic": _arithmetic(teacher, device),
         "torch": torch.__version__,
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return root / f"teacher-v{LAYOUT_VERSION}" / digest
+
+
+def _arithmetic(teacher: GaussianGenerator, device: torch.device) -> dict[str, str | bool]:
+    """What else decides about the last bits of an output."""
+    plain = all(weight.is_contiguous() for weight in teacher.parameters())
+    facts: dict[str, str | bool] = {"device": device.type, "channels_last": not plain}
+    if device.type == "cuda":
+        facts["name"] = torch.cuda.get_device_name(device) if torch.cuda.is_available() else "none"
+        facts["tf32"] = _tf32()
+    return facts
+
+
+def _tf32() -> str:
+    """Where products and convolutions on a GPU may be rounded to TF32."""
+    return f"{torch.backends.cuda.matmul.allow_tf32} {torch.backends.cudnn.allow_tf32}"
 
 
 def input_key(image: Tensor) -> str:

@@ -12,6 +12,7 @@ from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.schema import Profile
+from geotrap_cli.training.weightings import WeightingName, trap_weights
 from geotrap_cli.traps import Trap, report_depth
 
 
@@ -24,12 +25,14 @@ class TrapSet:
         weights: Weight of each trap inside the aggregation.
         method: Aggregation method.
         options: Its options.
+        weightings: How Gaussians count in the means of each trap.
     """
 
     traps: dict[str, Trap]
     weights: dict[str, float]
     method: str
     options: dict[str, float]
+    weightings: dict[str, WeightingName]
 
     @classmethod
     def from_profile(cls, profile: Profile) -> TrapSet:
@@ -48,6 +51,7 @@ class TrapSet:
             {key: table.weight for key, table in profile.traps.items()},
             method,
             {"temperature": profile.aggregation.temperature} if takes_temperature else {},
+            {key: table.weighting for key, table in profile.traps.items()},
         )
         check_aggregation(list(traps), method, made.weights, made.upper_bounds, **made.options)
         return made
@@ -58,8 +62,9 @@ class TrapSet:
         return {key: trap.upper_bound for key, trap in self.traps.items()}
 
     def losses(self, batch: GaussianBatch) -> dict[str, torch.Tensor]:
-        """Return each trap's loss per object, [B]."""
-        return {key: trap.loss(batch) for key, trap in self.traps.items()}
+        """Return each trap's loss per object, [B], Gaussians counted as its weighting says."""
+        weights = {name: trap_weights(name, batch) for name in set(self.weightings.values())}
+        return {key: trap.loss(batch, weights[self.weightings[key]]) for key, trap in self.traps.items()}
 
     def aggregate(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
         """Join the losses of one batch into one value per object, [B]."""

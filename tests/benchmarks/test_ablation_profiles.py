@@ -27,6 +27,8 @@ MECHANISMS: dict[str, dict[str, Any]] = {
     "trap_color": {**NO_POSITION, **NO_OPACITY, "traps.color.weight": 1.0},
     "trap_exile": {**NO_POSITION, **NO_OPACITY, "traps.exile.weight": 1.0},
     "trap_dead_zone": {**NO_POSITION, **NO_OPACITY, "traps.dead_zone.weight": 1.0},
+    "weighting_opacity": {"traps.position.weighting": "opacity", "traps.opacity.weighting": "opacity"},
+    "weighting_contribution": {"traps.position.weighting": "contribution", "traps.opacity.weighting": "contribution"},
     "aggregation_sum": {"aggregation.method": "sum"},
     "aggregation_max": {"aggregation.method": "max"},
     "aggregation_logsumexp": {"aggregation.method": "logsumexp"},

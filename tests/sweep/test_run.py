@@ -67,6 +67,7 @@ def test_dry_run_lists_the_grid_and_writes_nothing(
     out = capsys.readouterr().out
     assert "position + opacity" in out
     assert "3 defenses of 2 steps, each attacked by lora for 2 steps" in " ".join(out.split())
+    assert "time about" in " ".join(out.split())
     assert not (tmp_path / "runs").exists()
 
 
@@ -74,8 +75,9 @@ def test_a_refused_combination_ends_the_sweep_before_its_first_step(
     sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = ("--traps", "dead_zone", "opacity", "--set", "aggregation.method=product")
-    assert sweep(*wrong) == 2
-    assert "dead_zone" in capsys.readouterr().err
+    for dry in ((), ("--dry-run",)):
+        assert sweep(*wrong, *dry) == 2
+        assert "dead_zone" in capsys.readouterr().err
     assert not list((tmp_path / "runs").glob("*/runs"))
 
 

@@ -75,7 +75,11 @@ def test_whatever_decides_the_output_has_a_folder_of_its_own(
         folder(make_micro(num_heads=1)),
         folder(base, "bf16"),
         folder(base, "fp32", "cuda"),
+        folder(make_micro().to(memory_format=torch.channels_last)),  # type: ignore[call-overload]
     ]
+    monkeypatch.setattr(module, "_tf32", lambda: "allowed in another way")
+    assert folder(base) == folders[0]
+    folders.append(folder(base, "fp32", "cuda"))
     monkeypatch.setattr(module, "LAYOUT_VERSION", module.LAYOUT_VERSION + 1)
     folders.append(folder(base))
     monkeypatch.setattr(torch, "__version__", "99.0")

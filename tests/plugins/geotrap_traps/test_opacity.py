@@ -71,10 +71,10 @@ def test_log_has_a_gradient_where_the_opacity_underflows() -> None:
 
 
 def test_linear_stalls_where_log_keeps_falling() -> None:
-    """Plain gradient descent on logits from half opacity, one step size for both."""
+    """Plain gradient descent on logits from a generator's mean opacity, 0.03, one step size for both."""
     logits, losses = {}, {}
     for mode in ("linear", "log"):
-        raw = torch.zeros(1, 8, 14, dtype=torch.float64, requires_grad=True)
+        raw = torch.full((1, 8, 14), -3.5, dtype=torch.float64, requires_grad=True)
         logits[mode], losses[mode] = [], []
         for _ in range(200):
             loss = make(mode).loss(activate(raw)).sum()
@@ -84,7 +84,7 @@ def test_linear_stalls_where_log_keeps_falling() -> None:
             logits[mode].append(raw[0, 0, 3].item())
             losses[mode].append(loss.item())
     second_half = {mode: values[99] - values[-1] for mode, values in losses.items()}
-    assert second_half["linear"] < 0.15
+    assert second_half["linear"] < 0.01
     assert second_half["log"] > 4
     assert logits["log"][99] - logits["log"][-1] > 5 * (logits["linear"][99] - logits["linear"][-1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from geotrap_cli.gaussians import GaussianBatch, activate
 from geotrap_cli.models.lgm.model import LGM
+from geotrap_cli.training.defense_objective import DefenseObjective
 from geotrap_cli.training.robust.conflict import GradientConflict
 from geotrap_cli.training.terms import TargetPass
 
@@ -126,3 +128,13 @@ def test_the_pass_is_let_go(micro: LGM, images: Tensor) -> None:
     assert term._head_input is None
     micro(images)
     assert term._head_input is None
+
+
+def test_it_enters_the_step_with_the_weight_of_the_traps(make_objective: Callable[..., DefenseObjective]) -> None:
+    shares = ("train.source_ratio=0.3", "train.trap_weight=5.0")
+    conflict_on = ("robust.conflict=opposed", "robust.conflict_weight=2.0")
+    plain, with_term = make_objective(*shares)(0), make_objective(*shares, *conflict_on)(0)
+    assert "conflict" not in plain
+    added = 0.7 * 5.0 * 2.0 * with_term["conflict"].item()
+    assert abs(added) > 1e-3
+    assert (with_term["total"] - plain["total"]).item() == pytest.approx(added, rel=1e-2)
