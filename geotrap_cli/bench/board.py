@@ -221,13 +221,19 @@ def _row(
         entry=entry,
         method=profile.defense.method,
         asked=len(jobs),
-        missing=tuple(f"{job.attack}, seed {job.seed}" for job in jobs if not results.is_done(job)),
+        missing=tuple(f"{job.attack}, seed {job.seed}" for job in jobs if not _is_judged(job, results, selection)),
         judgement=judged,
         source=_source(selection.pairs, resampling),
-        effort=_effort(trainings, root),
+        effort=_effort(trainings, root, plan),
         failures=tuple(f"{name}: {failed[name]}" for name in names),
         not_tested=() if judged is None else tuple(not_tested(judged.verdict, selection)),
     )
+
+
+def _is_judged(job: Job, results: Results, selection: Selection) -> bool:
+    """Whether all of an attack was measured, and nothing of it left out."""
+    kept = {pair.identity for pair in selection.pairs}
+    return results.is_done(job) and all(pair.identity in kept for pair in results.pairs(job))
 
 
 def _source(pairs: Sequence[AttackPair], resampling: Resampling) -> Interval | None:
@@ -243,12 +249,22 @@ def _source(pairs: Sequence[AttackPair], resampling: Resampling) -> Interval | N
     return min(changes, key=lambda change: nan_last(change.value), default=None)
 
 
-def _effort(trainings: Sequence[Job], root: Path) -> DefenseEffort | None:
-    found = []
+def _effort(trainings: Sequence[Job], root: Path, plan: BenchPlan) -> DefenseEffort | None:
+    """Return what the trainings took, those included whose weights they take; None where not all of that is known."""
+    by_name = {job.name: job for job in plan.jobs}
+    seconds, gradients = 0.0, 0.0
     for job in trainings:
-        finished = [run for run in runs_named(root, "train", job.defended) if run.status == "finished"]
-        found += [run.summary() for run in finished[:1]]
-    if not found:
-        return None
-    seconds, gradients = ([float(one[name]) for one in found] for name in ("seconds", "gradient_evaluations"))
-    return DefenseEffort(sum(seconds) / len(seconds), sum(gradients) / len(gradients))
+        for needed in _with_needs(job, by_name):
+            finished = [run for run in runs_named(root, "train", needed.defended) if run.status == "finished"]
+            if not finished:
+                return None
+            summary = finished[0].summary()
+            seconds += float(summary["seconds"])
+            gradients += float(summary["gradient_evaluations"])
+    return DefenseEffort(seconds / len(trainings), gradients / len(trainings)) if trainings else None
+
+
+def _with_needs(job: Job, by_name: Mapping[str, Job]) -> Iterator[Job]:
+    yield job
+    for name in job.needs:
+        yield from _with_needs(by_name[name], by_name)

@@ -18,6 +18,10 @@ from geotrap_cli.training.attack_plan import plan_attacks
 from geotrap_cli.training.defense import load_defense, measured_traps
 
 Entry = tuple[str, str]
+DEFENSE_TABLES = ("train", "defense", "traps", "aggregation", "retain", "robust", "layers")
+"""What a defense may have of its own."""
+FUSE_HEAD = "model.fuse_head"
+"""And this, which changes no output of the undefended weights."""
 Say = Callable[[str], object]
 
 
@@ -95,6 +99,7 @@ def entry_options(loaded: LoadedGrid, entry: Entry, further: Sequence[str]) -> C
     profile, defense = loaded.grid.profiles[entry[0]], loaded.grid.defenses[entry[1]]
     method = defense.method or entry[1]
     _check_options(method, defense)
+    _check_scope(entry[1], defense)
     # First, so that the grid may say otherwise.
     aside = (f"data.set_aside={SET_ASIDE}",) if loaded.grid.tune.trials else ()
     own = (*loaded.grid.set, *profile.set, f"defense.method={method}", *defense.set)
@@ -144,6 +149,15 @@ def _check_options(key: str, entry: DefenseEntry) -> None:
     for option in entry.weights_of:
         if option not in known:
             raise UsageError(f"weights_of.{option}: defense '{key}' has no such option", suggestion(option, known))
+
+
+def _check_scope(label: str, entry: DefenseEntry) -> None:
+    """Refuse values by which one defense would be attacked or measured in another way than the rest."""
+    for line in entry.set:
+        dotted = line.partition("=")[0].strip()
+        if dotted.partition(".")[0] not in DEFENSE_TABLES and dotted != FUSE_HEAD:
+            what = f"defenses.{label}.set: {dotted} is nothing of a defense, and has to be the same for all of them"
+            raise UsageError(what, "Move it to `set` of the grid or of a profile")
 
 
 def _check_fits(loaded: LoadedProfile) -> None:

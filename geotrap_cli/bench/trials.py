@@ -18,7 +18,15 @@ from geotrap_cli.bench.grid import LoadedGrid, TuningTable
 from geotrap_cli.bench.job import Job
 from geotrap_cli.bench.make_jobs import Place, attack_job, training_job, with_seed
 from geotrap_cli.bench.plan import BenchPlan
-from geotrap_cli.bench.profiles import Entry, entry_options, entry_profile, problem_of, raise_all, stated_keys
+from geotrap_cli.bench.profiles import (
+    DEFENSE_TABLES,
+    Entry,
+    entry_options,
+    entry_profile,
+    problem_of,
+    raise_all,
+    stated_keys,
+)
 from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.plugins import load_plugin
 from geotrap_cli.profile.load import LoadedProfile
@@ -32,7 +40,6 @@ FRUGAL = ("attack.tune.trials=0", "attack.keep_gaussians=0")
 """A trial attacks with the attacks as they are set, as a search for the best setting of each would multiply the trials,
 and keeps no pictures for a viewer."""
 ORIGIN = "[tune] of the grid"
-SEARCHED_TABLES = ("train", "defense", "traps", "aggregation", "retain", "robust", "layers")
 """Tables of a profile that are a defense's own; it may not choose how it is attacked or measured."""
 Setting = Mapping[str, Value]
 
@@ -129,7 +136,7 @@ def search_space(loaded: LoadedGrid, entry: Entry, profile: Profile) -> dict[str
     found = {}
     for name, declared_range in declared.items():
         dotted = name if "." in name else f"defense.{method}.{name}"
-        if dotted.partition(".")[0] not in SEARCHED_TABLES:
+        if dotted.partition(".")[0] not in DEFENSE_TABLES:
             what = f"defense '{method}' declares {dotted} to be searched, which is no option of a defense"
             raise GeotrapError(what, "Correct `search` of its class")
         absolute = declared_range.around(own.get(dotted))

@@ -94,15 +94,18 @@ def suite_verdict(judged: Sequence[JudgedAttack], limits: EvalTable) -> Verdict:
     """Return the verdict on all attacks taken as one attacker: that of the worst, measured against the best undefended.
 
     Whether an attack is strong enough shows on the undefended weights. One attacker who tries them all is as strong
-    there as the best of them, so a worst case that another attack outdoes there is still evidence.
+    there as the best of them, so a worst case that another attack outdoes there is still evidence. Whatever seed loses
+    most on source is what the defense costs: attacks of several seeds are attacks on several sets of weights.
     """
     worst = worst_case(judged)
+    losses = [attack.evidence.source_loss for attack in judged if attack.evidence.source_loss is not None]
     gains = [attack.evidence.undefended_gain for attack in judged if attack.evidence.undefended_gain is not None]
     defined = [gain for gain in gains if not math.isnan(gain)]
     evidence = dataclasses.replace(
         worst.evidence,
         undefended_gain=max(defined) if defined else worst.evidence.undefended_gain,
         undefended_quality=worst.evidence.ceiling,
+        source_loss=max_or_nan(losses) if losses else None,
     )
     curve = [point.value for point in worst.statistics.recovery[DEFENDED]]
     return _verdict(evidence, curve, verdict_limits(limits))

@@ -82,8 +82,8 @@ class MlacDefense(Defense):
 
     @property
     def gradients(self) -> float:
-        """The same; a gradient that is differentiated again counts four times."""
-        return 1.0 + (5 if self.config.second_order else 2) * self.config.inner_steps
+        """The same; a gradient that is differentiated again counts once more."""
+        return 1.0 + (3 if self.config.second_order else 2) * self.config.inner_steps
 
     @property
     def second_order(self) -> bool:

@@ -22,6 +22,7 @@ Make = Callable[..., Job]
 LIGHT = '''
 import os, time
 from pathlib import Path
+import torch
 from geotrap_cli.bench.job import Outcome
 
 FOLDER = Path({folder!r})
@@ -35,7 +36,7 @@ def perform(job):
         time.sleep(120)
     if job.name == "bad":
         return Outcome(job.name, error="bad")
-    return Outcome(job.name, seconds=float(os.environ.get("OMP_NUM_THREADS", 0)))
+    return Outcome(job.name, seconds=float(torch.get_num_threads()))
 '''
 
 
@@ -82,6 +83,18 @@ def test_a_killed_process_costs_its_own_job_only(light: Any, make_job: Make, tmp
     assert lost == [f"slow: its process ended with exit code {-signal.SIGKILL}"]
     assert sorted(ended) == ["bad", "quick", "slow"]
     assert schedule.failed == {"bad": "bad"}
+
+
+def test_threads_are_shared_before_anything_reads_how_many(
+    light: Any, make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    executor = LocalProcesses(light.perform, 2)
+    executor.submit(make_job("quick"))
+    (outcome,) = executor.wait()
+    assert outcome.seconds == 1
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_closing_ends_what_is_under_way(light: Any, make_job: Make, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from geotrap_cli.bench.grid import load_grid
 from geotrap_cli.bench.plan import plan_bench
 from geotrap_cli.errors import UsageError
 from geotrap_cli.options import CommonOptions
+from geotrap_cli.training.defense import load_defense
 
 Write = Callable[..., Path]
 QUICK = Path(__file__).parents[2] / "benchmarks" / "bench" / "quick.toml"
@@ -47,6 +48,9 @@ gpu = 1.0
         ('[defenses.seam]\nset = ["train.stepz=3"]\n', "did you mean 'train.steps'"),
         ('[defenses.seam]\nset = ["train.steps"]\n', "no key and value"),
         ("[profiles.pos_scal]\n", "pos_scale"),
+        ('[defenses.seam]\nset = ["attack.steps=3"]\n', "attack.steps is nothing of a defense"),
+        ('[defenses.seam]\nset = ["eval.source_tolerance_db=9.0"]\n', "the same for all of them"),
+        ('[defenses.seam]\nset = ["data.seed=3"]\n', "Move it to `set` of the grid"),
     ],
 )
 def test_what_the_types_do_not_tell(write_grid: Write, more: str, message: str) -> None:
@@ -99,19 +103,31 @@ def test_jobs_are_the_product_and_wait_for_what_they_use(write_grid: Write) -> N
 
 
 def test_names_tell_apart_what_acts_and_nothing_else(write_grid: Write, mini_profile: Path) -> None:
-    def names(change: str) -> dict[str, str]:
+    def names(change: str, beside: str = "train.lr=0.01") -> dict[str, str]:
         path = write_grid()
-        path.write_text(path.read_text().replace('set = ["train.lr=0.01"]', f'set = ["train.lr=0.01", "{change}"]'))
+        path.write_text(path.read_text().replace(f'"{beside}"', f'"{beside}", "{change}"'))
         plan = plan_bench(load_grid(path), CommonOptions())
         return {job.name: job.loaded.name for job in plan.jobs if job.entry[1] == "strong"}
 
     before, quiet = names("train.log_every=1"), names("train.log_every=5")
     assert before == quiet
-    trained, attacked = names("train.weight_decay=0.5"), names("attack.lora.alpha=7.0")
+    trained, attacked = names("train.weight_decay=0.5"), names("attack.lora.alpha=7.0", "attack.lora.rank=2")
     lora, sgd = "mini, strong, seed 0: lora", "mini, strong, seed 0: sgd"
     assert not set(trained.values()) & set(before.values())
     assert attacked[sgd] == before[sgd]
     assert attacked[lora] != before[lora]
+
+
+def test_the_budget_of_the_other_grid_is_that_of_each_defense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps times gradients of a step, within a step of what the grid allows."""
+    monkeypatch.setenv("GEOTRAP_DATA__ROOT", str(QUICK.parent))
+    loaded = load_grid(QUICK.with_name("equal_budget.toml"))
+    some = {label: entry for label, entry in loaded.grid.defenses.items() if label not in ("none", "lox", "noise")}
+    grid = loaded.grid.model_copy(update={"defenses": some})
+    for (_, label), found in plan_bench(dataclasses.replace(loaded, grid=grid), CommonOptions()).profiles.items():
+        profile = found.profile
+        gradients, most = load_defense(profile).gradients, profile.defense.max_gradient_evaluations
+        assert most is not None and most - 2 * gradients < gradients * profile.train.steps <= most + gradients, label
 
 
 def test_the_shipped_grid_has_every_built_in_defense_and_the_attacks_of_quick() -> None:

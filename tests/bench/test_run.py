@@ -73,6 +73,9 @@ def test_a_grid_from_dry_run_to_rerun(
     assert all(row["attacks_measured"] == row["attacks_asked"] == 2 for row in rows.values())
     assert all(row["worst_attack"] is not None and row["missing"] == [] for row in rows.values())
     assert rows["strong"]["gradient_evaluations"] > 0 == rows["none"]["gradient_evaluations"]
+    # What extends a defense costs what that one did.
+    assert rows["lox"]["gradient_evaluations"] == rows["strong"]["gradient_evaluations"]
+    assert rows["lox"]["seconds"] >= rows["strong"]["seconds"] > 0
     assert rows["none"]["source_change_db"] == 0
     lines = (folder / "results.jsonl").read_text().splitlines()
     assert len(lines) == 8
@@ -99,6 +102,15 @@ def test_a_grid_from_dry_run_to_rerun(
     for name, row in rows.items():
         assert {key: merged[name][key] for key in row.keys() - unlike} == {key: row[key] for key in row.keys() - unlike}
     assert merged["strong"]["seconds"] is None
+
+    # What was measured on other objects has no scale in common with the rest: it is missing, whatever it says.
+    (id,) = {score["id"] for line in lines for score in json.loads(line)["cell"]["evaluations"][0]["target"]}
+    moved = [line.replace(f'"{id}"', f'"{id}-other"') if '"method":"sgd"' in line else line for line in lines]
+    (folder / "results.jsonl").write_text("".join(f"{line}\n" for line in moved))
+    worked.clear()
+    assert main(["bench", str(grid), "--quiet"]) == 0
+    assert worked == []
+    assert [row["missing"] for row in board(folder).values()] == 3 * [["sgd, seed 0"]]
 
     # A cell that is gone is not measured, and measured again.
     kept = [line for line in lines if '"method":"lora","subject":"defended"' not in line]

@@ -17,7 +17,7 @@ from geotrap_cli.evaluation.cells import Cell, write_cell
 from geotrap_cli.evaluation.recovery import Censored
 from geotrap_cli.evaluation.validity import AttackHealth, State
 from geotrap_cli.profile.schema import EvalTable
-from geotrap_cli.reports.judgement import JudgedAttack, judge_attacks, worst_case
+from geotrap_cli.reports.judgement import JudgedAttack, judge_attacks, suite_verdict, worst_case
 from geotrap_cli.reports.pairing import AttackPair, comparable, read_pair
 from geotrap_cli.reports.scale import Scale
 
@@ -103,6 +103,24 @@ def test_source_tolerance_comes_from_the_profile(make_pair: Any) -> None:
     cells[1] = make_pair(STRONG, RESISTING, source=20.5)[1]
     assert judge_one(cells).verdict.state is State.SOURCE_BROKEN
     assert judge_one(cells, source_tolerance_db=2.0).verdict.state is State.VALID
+
+
+@pytest.mark.parametrize(
+    ("sources", "state"),
+    [
+        ((20.5, 22.0), State.SOURCE_BROKEN),
+        ((22.0, 20.5), State.SOURCE_BROKEN),
+        ((math.nan, 22.0), State.DIVERGED),
+        ((22.0, 22.0), State.VALID),
+    ],
+)
+def test_the_seed_that_loses_most_on_source_decides(make_pair: Any, sources: tuple[float, float], state: State) -> None:
+    pairs = []
+    for seed, (source, curve) in enumerate(zip(sources, (RESISTING, STRONG), strict=True)):
+        cells = make_pair(STRONG, curve, seed=seed)
+        cells[1] = make_pair(STRONG, curve, seed=seed, source=source)[1]
+        pairs.append(pair_of(cells))
+    assert suite_verdict(judge_attacks(pairs, EvalTable(), RESAMPLING)[1], EvalTable()).state is state
 
 
 @pytest.mark.parametrize("missing", ["source", "health"])

@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -47,8 +47,9 @@ class LocalProcesses:
         slot = min(set(range(self.slots)) - {worker.slot for worker in self._workers})
         variables = share_of_machine(slot, self.slots, self._gpus, os.environ)
         answer, other_end = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(self._perform, job, other_end, variables))
-        process.start()
+        process = self._context.Process(target=_work, args=(self._perform, job, other_end))
+        with _environment(variables):
+            process.start()
         # The parent's copy has to go: only then does the pipe end with the child.
         other_end.close()
         self._workers.append(_Worker(job, process, answer, slot))
@@ -86,9 +87,22 @@ def share_of_machine(slot: int, slots: int, gpus: int, environment: Mapping[str,
     return variables
 
 
-def _work(perform: Perform, job: Job, answer: Connection, variables: Mapping[str, str]) -> None:
-    # Before torch is imported, which reads them once.
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Start processes with these variables: torch reads them once, when the job that a process is given is unpacked."""
+    before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _work(perform: Perform, job: Job, answer: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Interrupted, it has written its checkpoint; the pipe then ends without an answer.
     with contextlib.suppress(KeyboardInterrupt):
