@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
-from geotrap_cli.profile.base import Count, Fraction, split_names
+from geotrap_cli.profile.base import Count, Fraction, Positive, split_names
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
@@ -33,7 +33,7 @@ class TarConfig(AdversaryConfig):
     """Options of TAR."""
 
     inner_steps: Count = Field(default=8, description="Length of the simulated attack, K (its optimizer steps).")
-    lrs: tuple[float, ...] = Field(
+    lrs: tuple[Positive, ...] = Field(
         default=(5e-5, 1e-4, 4e-4), min_length=1, description="Learning rates of the simulated attackers."
     )
     data: Data = Field(

@@ -23,15 +23,24 @@ from geotrap_defenses.sophon import SophonConfig, SophonDefense
 from geotrap_defenses.tar import TarConfig, TarDefense
 from torch import Tensor, nn
 
+from geotrap_cli.cameras import LGM_FOV_Y_DEG, Cameras, intrinsics_from_fov, orbit_viewmats
 from geotrap_cli.defenses import Defense
 from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import GaussianBatch, activate
+from geotrap_cli.render import render
 from geotrap_cli.training.robust.adaptations import FullAdaptation
-from geotrap_cli.training.robust.streams import Stream, numpy_stream
+from geotrap_cli.training.robust.streams import Stream, numpy_stream, torch_stream
 from geotrap_cli.training.terms import Term
 
 SHARE = 0.75
 START = (0.7, -0.4)
+SIDE = 16
+CAMERAS = Cameras(
+    orbit_viewmats(0.0, torch.tensor([0.0, 90.0])).double()[None],
+    intrinsics_from_fov(math.radians(LGM_FOV_Y_DEG), SIDE, SIDE).double().expand(1, 2, 3, 3),
+    SIDE,
+    SIDE,
+)
 Weights = Mapping[str, Tensor]
 
 
@@ -109,7 +118,7 @@ class TwoWeightContext:
 
 
 def batch(kind: str, draw: float = 0.0) -> Any:
-    return SimpleNamespace(kind=kind, draw=draw, images=torch.zeros(1))
+    return SimpleNamespace(kind=kind, draw=draw, images=torch.zeros(1), cameras=CAMERAS)
 
 
 @pytest.fixture
@@ -211,6 +220,13 @@ def test_sam_with_noise_draws_anew_at_each_step_and_the_same_again(gradient_of: 
     assert not torch.equal(first, second)
 
 
+def test_sam_with_noise_climbs_at_weights_with_noise_relative_to_each_tensor(gradient_of: Gradient) -> None:
+    found = gradient_of(SamAwpDefense(SamAwpConfig(mode="noise", weight=3.0, rho=0.5, cap=50.0)), step=4)
+    drawn = torch.randn(2, generator=torch_stream(3, 4, Stream.PARAMETER_NOISE, THETA.device), dtype=torch.float64)
+    there = THETA + 0.5 * THETA.norm() / math.sqrt(2) * drawn
+    close(found, P * derivative(distill) - Q * 3 * derivative(target_loss, there))
+
+
 def test_seam_descends_the_cosine_without_hessians(gradient_of: Gradient) -> None:
     found = gradient_of(SeamDefense(SeamConfig(weight=5.0, unlearn_weight=0.7, epsilon=1e-4)))
 
@@ -253,6 +269,23 @@ def test_sophon_denies_along_the_path_and_distills_in_turn(gradient_of: Gradient
     close(gradient_of(SophonDefense(config), step=1), P * derivative(distill))
     both = SophonDefense(config.model_copy(update={"alternate": False}))
     close(gradient_of(both, step=0), expected + P * derivative(distill))
+
+
+def whiteness(w: Tensor) -> Tensor:
+    """‖R − white‖² of a picture, mean over its numbers."""
+    pictures = render(activate(outputs(w)), CAMERAS).rgb
+    return ((pictures - 1.0) ** 2).mean()
+
+
+def test_sophon_may_deny_by_white_pictures(gradient_of: Gradient) -> None:
+    config = SophonConfig(
+        inner_steps=2, kinds=("full",), optimizers=("sgd",), lrs=(0.2,), weight=4.0, discount=0.5, denial="white"
+    )
+    expected = torch.zeros_like(THETA)
+    for k, phi in enumerate(descended(THETA, 2, 0.2)):
+        expected += Q * 4 * 0.5**k * derivative(whiteness, phi)
+    assert expected.norm() > 1e-3
+    close(gradient_of(SophonDefense(config), step=0), expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("data", ["target", "source_then_target"])

@@ -21,7 +21,9 @@ from geotrap_defenses.gausslock import GausslockConfig, GausslockDefense
 from geotrap_defenses.lox import low_rank
 from geotrap_defenses.mlac import patches, undecoded
 from geotrap_defenses.repnoise import noise_distance
-from geotrap_defenses.tar import distance
+from geotrap_defenses.sophon import SophonConfig
+from geotrap_defenses.tar import TarConfig, distance
+from pydantic import BaseModel, ValidationError
 from torch.nn import functional as F
 
 from geotrap_cli.errors import UsageError
@@ -247,3 +249,10 @@ def test_lox_extends_a_finished_defense(opened: Callable[..., DefenseContext], t
         change = after[name] - before[name]
         expected = after[name] + (0.5 * low_rank(change, 2) if change.ndim > 1 else 0)
         assert torch.allclose(parameter, expected, atol=1e-6), name
+
+
+@pytest.mark.parametrize("config", [SophonConfig, TarConfig])
+def test_simulated_attackers_have_learning_rates_above_zero(config: type[BaseModel]) -> None:
+    for rates in ((), (1e-3, 0.0), (-1e-4,)):
+        with pytest.raises(ValidationError, match="lrs"):
+            config(lrs=rates)
