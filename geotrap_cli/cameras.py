@@ -179,6 +179,16 @@ def orbit_viewmats(
     return viewmats.float()
 
 
+def circle_cameras(count: int, size: int, elevation_deg: float, device: torch.device) -> Cameras:
+    """LGM's cameras at ``count`` even azimuths, with square pictures; the first is that of the first input view.
+
+    ``elevation_deg`` is that of :func:`orbit_viewmats`: above zero lies below the object.
+    """
+    azimuths = 360.0 * torch.arange(count, dtype=torch.float64) / count
+    Ks = intrinsics_from_fov(math.radians(LGM_FOV_Y_DEG), size, size)
+    return Cameras(orbit_viewmats(elevation_deg, azimuths).to(device), Ks.to(device).expand(count, 3, 3), size, size)
+
+
 def intrinsics_from_fov(fov_x_rad: float, width: int, height: int) -> Tensor:
     """Pinhole matrix ``[3, 3]`` float32 for a horizontal field of view in radians, square pixels, centred axis."""
     focal = 0.5 * width / math.tan(0.5 * fov_x_rad)

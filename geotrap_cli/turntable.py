@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from geotrap_cli.atomic import atomic_path
-from geotrap_cli.cameras import LGM_FOV_Y_DEG, Cameras, intrinsics_from_fov, orbit_viewmats
+from geotrap_cli.cameras import Cameras, circle_cameras
 from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.render import render
@@ -40,14 +39,12 @@ def turntable(batch: GaussianBatch, frames: int, size: int, elevation_deg: float
 
     if len(batch) != 1:
         raise ValueError(f"a turntable shows one object, got a batch of {len(batch)}")
-    azimuths = 360.0 * torch.arange(frames, dtype=torch.float64) / frames
     # In the convention of LGM's orbit a positive elevation lies below.
-    cameras = orbit_viewmats(-elevation_deg, azimuths).to(batch.activated.device)
-    Ks = intrinsics_from_fov(math.radians(LGM_FOV_Y_DEG), size, size).to(cameras.device)
+    cameras = circle_cameras(frames, size, -elevation_deg, batch.activated.device)
     pictures: list[Image.Image] = []
     with torch.no_grad():
-        for chunk in cameras.split(_AT_ONCE):
-            views = Cameras(chunk, Ks.expand(len(chunk), 3, 3), size, size)
+        for chunk in cameras.viewmats.split(_AT_ONCE):
+            views = Cameras(chunk, cameras.Ks[: len(chunk)], size, size)
             rgb = render(batch, views).rgb[0]
             pictures += [Image.fromarray(view) for view in (rgb * 255).round().byte().cpu().numpy()]
     return pictures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -214,14 +214,14 @@ def _row(
     jobs, trainings = plan.attacks(entry), plan.trainings(entry)
     own = {job.name for job in (*trainings, *jobs)}
     names = [name for name in failed if name in own or name.startswith(Place(entry, 0).trial_prefix)]
-    profile = selection.profile
+    profile, kept = selection.profile, {pair.identity for pair in selection.pairs}
     resampling = Resampling(profile.data.seed, profile.eval.bootstrap)
     judged = judge_selection(selection, resampling, scales[entry[0]]) if selection.pairs else None
     return BoardRow(
         entry=entry,
         method=profile.defense.method,
         asked=len(jobs),
-        missing=tuple(f"{job.attack}, seed {job.seed}" for job in jobs if not _is_judged(job, results, selection)),
+        missing=tuple(f"{job.attack}, seed {job.seed}" for job in jobs if not _is_judged(job, results, kept)),
         judgement=judged,
         source=_source(selection.pairs, resampling),
         effort=_effort(trainings, root, plan),
@@ -230,9 +230,8 @@ def _row(
     )
 
 
-def _is_judged(job: Job, results: Results, selection: Selection) -> bool:
-    """Whether all of an attack was measured, and nothing of it left out."""
-    kept = {pair.identity for pair in selection.pairs}
+def _is_judged(job: Job, results: Results, kept: Collection[object]) -> bool:
+    """Whether all of an attack was measured, and nothing of it left out: every pair is among those that are kept."""
     return results.is_done(job) and all(pair.identity in kept for pair in results.pairs(job))
 
 

@@ -19,7 +19,7 @@ from geotrap_cli.training.defense import load_defense, measured_traps
 
 Entry = tuple[str, str]
 DEFENSE_TABLES = ("train", "defense", "traps", "aggregation", "retain", "robust", "layers")
-"""What a defense may have of its own."""
+"""Tables of a profile that are a defense's own; it may not choose how it is attacked or measured."""
 FUSE_HEAD = "model.fuse_head"
 """And this, which changes no output of the undefended weights."""
 Say = Callable[[str], object]

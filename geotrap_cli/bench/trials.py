@@ -40,7 +40,6 @@ FRUGAL = ("attack.tune.trials=0", "attack.keep_gaussians=0")
 """A trial attacks with the attacks as they are set, as a search for the best setting of each would multiply the trials,
 and keeps no pictures for a viewer."""
 ORIGIN = "[tune] of the grid"
-"""Tables of a profile that are a defense's own; it may not choose how it is attacked or measured."""
 Setting = Mapping[str, Value]
 
 

@@ -97,8 +97,13 @@ class RobustTable(Table):
     @property
     def perturbs(self) -> bool:
         """Whether the traps are evaluated at any place but the weights and images themselves."""
+        return self.places > 0
+
+    @property
+    def places(self) -> int:
+        """Number of places beside the weights and images themselves at which the traps are evaluated."""
         places = (self.parameter_noise, self.input_noise, self.awp, self.unit_reset, self.unrolled, self.head_attack)
-        return any(place is not None for place in places)
+        return sum(place is not None for place in places)
 
     @property
     def simulates(self) -> bool:

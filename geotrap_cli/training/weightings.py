@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
-from geotrap_cli.cameras import LGM_FOV_Y_DEG, Cameras, intrinsics_from_fov, orbit_viewmats
+from geotrap_cli.cameras import circle_cameras
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
 from geotrap_cli.render import render_premultiplied
 from geotrap_cli.traps import opacity_weights
@@ -33,7 +32,8 @@ def contribution_weights(batch: GaussianBatch) -> Tensor:
     colours = torch.zeros_like(batch.rgb).requires_grad_()
     with torch.enable_grad():
         others = batch.activated.detach()[..., : CHANNELS["rgb"].start]
-        rgb, _ = render_premultiplied(GaussianBatch(torch.cat((others, colours), dim=-1)), _circle(colours.device))
+        cameras = circle_cameras(VIEWS, SIDE, 0.0, colours.device)
+        rgb, _ = render_premultiplied(GaussianBatch(torch.cat((others, colours), dim=-1)), cameras)
         (shares,) = torch.autograd.grad(rgb[..., 0].sum(), colours)
     return shares[..., 0]
 
@@ -48,9 +48,3 @@ def trap_weights(name: WeightingName, batch: GaussianBatch) -> Tensor | None:
         return None
     weights = opacity_weights(batch) if name == "opacity" else contribution_weights(batch)
     return torch.where(weights.sum(dim=1, keepdim=True) == 0, torch.ones_like(weights), weights)
-
-
-def _circle(device: torch.device) -> Cameras:
-    viewmats = orbit_viewmats(0.0, 360.0 / VIEWS * torch.arange(VIEWS)).to(device)
-    Ks = intrinsics_from_fov(math.radians(LGM_FOV_Y_DEG), SIDE, SIDE).to(device)
-    return Cameras(viewmats, Ks.expand(VIEWS, 3, 3), SIDE, SIDE)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from geotrap_cli.cameras import circle_cameras
 from geotrap_cli.errors import NonFiniteError
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
 from geotrap_cli.profile import LoadedProfile
@@ -30,7 +31,7 @@ def cloud(means: list[list[float]], opacities: list[float], scale: float = 0.05)
 
 def test_contributions_add_up_to_the_rendered_alpha(random_batch: Cloud) -> None:
     batch = random_batch(objects=2)
-    _, alpha = render_premultiplied(batch, weightings._circle(torch.device("cpu")))
+    _, alpha = render_premultiplied(batch, circle_cameras(weightings.VIEWS, weightings.SIDE, 0.0, torch.device("cpu")))
     assert contribution_weights(batch).sum(dim=1).tolist() == pytest.approx(alpha.sum(dim=(1, 2, 3)).tolist(), rel=1e-4)
 
 

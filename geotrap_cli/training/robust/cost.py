@@ -31,18 +31,9 @@ class ExtraPasses:
 
 def extra_passes(table: RobustTable) -> ExtraPasses:
     """Count the passes of ``[robust]``; what treats gradients or compares them at the head adds none."""
-    places = [
-        table.parameter_noise,
-        table.input_noise,
-        table.awp,
-        table.unit_reset,
-        table.unrolled,
-        table.head_attack,
-    ]
-    evaluated = sum(place is not None for place in places)
     # The clean pass remains, for the metrics, where nothing is minimised there.
     reported_only = table.clean_weight == 0 and table.conflict is None
-    forward = backward = graphs = evaluated
+    forward = backward = graphs = table.places
     if reported_only:
         backward, graphs = backward - 1, graphs - 1
     if table.awp is not None:
