@@ -13,6 +13,7 @@ from geotrap_cli.bench.plan import plan_bench
 from geotrap_cli.errors import UsageError
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.training.defense import load_defense
+from geotrap_cli.training.robust.cost import extra_passes
 
 Write = Callable[..., Path]
 QUICK = Path(__file__).parents[2] / "benchmarks" / "bench" / "quick.toml"
@@ -126,7 +127,8 @@ def test_the_budget_of_the_other_grid_is_that_of_each_defense(monkeypatch: pytes
     grid = loaded.grid.model_copy(update={"defenses": some})
     for (_, label), found in plan_bench(dataclasses.replace(loaded, grid=grid), CommonOptions()).profiles.items():
         profile = found.profile
-        gradients, most = load_defense(profile).gradients, profile.defense.max_gradient_evaluations
+        gradients = load_defense(profile).gradients + extra_passes(profile.robust).backward
+        most = profile.defense.max_gradient_evaluations
         assert most is not None and most - 2 * gradients < gradients * profile.train.steps <= most + gradients, label
 
 
