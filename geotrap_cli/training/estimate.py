@@ -15,13 +15,13 @@ from geotrap_cli.evaluation.cells import DISTILL, SUBJECTS
 from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.loading import shipped_folder
 from geotrap_cli.options import CommonOptions
+from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.profile.schema import Profile, RobustTable
 from geotrap_cli.runs import folder_name, resumable_run
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
 from geotrap_cli.training.controls import control_subjects, is_controlled
 from geotrap_cli.training.cost import ObjectCost, count_object, measure_rate
-from geotrap_cli.training.defense import load_defense
 from geotrap_cli.training.dynamic_cost import DynamicCost, count_dynamic
 from geotrap_cli.training.layer_choice import layer_choice
 from geotrap_cli.training.layers import select_parameters
@@ -150,7 +150,8 @@ def plan_defense(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     profile, model = loaded.profile, meta_model(loaded.profile)
     trained = select_parameters(model, *layer_choice(model, profile))
     cost = count_object(model, profile.model.gradient_checkpointing)
-    batch, defense = profile.train.batch_size, load_defense(profile)
+    batch, key = profile.train.batch_size, profile.defense.method
+    defense: Defense = build_plugin("geotrap.defenses", key, profile.defense.options(key))
     reads_robust = "robust" not in defense.ignores
     extra = extra_passes(profile.robust if reads_robust else RobustTable())
     steps = _steps_of(defense, profile, defense.gradients + extra.backward)
