@@ -10,13 +10,13 @@ ifneq ($(wildcard $(OBJECTS128)/objects.json),)
 export GEOTRAP_OBJECTS128 ?= $(abspath $(OBJECTS128))
 endif
 
-.PHONY: help install demo test lint docs bench clean
+.PHONY: help install demo test lint docs clean
 
 help:
 	@echo "make demo   install, then train, attack and compare on the embedded default"
 	@echo "make test   install, then the whole test suite with lint and types"
 	@echo "make lint   ruff and mypy"
-	@echo "make docs   write docs/commands.md from --help"
+	@echo "make docs   write docs/commands.md and the table of docs/attacks.md"
 	@echo "make clean  remove the environment and the demo's runs"
 
 install: $(STAMP)

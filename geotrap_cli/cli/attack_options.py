@@ -35,7 +35,7 @@ Tune = Annotated[
 NoControls = Annotated[
     bool,
     _option(
-        "--no-controls", help="Leave out the controls: attacks on random weights and, in suite full, further ones."
+        "--no-controls", help="Leave out the controls: attacks on random weights and, in quick and full, further ones."
     ),
 ]
 NoReuse = Annotated[bool, _option("--no-reuse", help="Also run what another run has measured.")]

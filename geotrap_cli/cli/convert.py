@@ -41,7 +41,7 @@ def convert(
 ) -> None:
     """Turn published weights into a model folder, or a model folder into the authors' layout.
 
-    The only command that opens a `.pth` file; nothing inside it is run. Everything else reads safetensors.
+    The only command that opens generators in `.pth`; nothing inside is run. All others read them from safetensors.
     """
     from geotrap_cli.models.convert import convert as run
     from geotrap_cli.models.convert import published_preset

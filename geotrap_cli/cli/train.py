@@ -33,7 +33,7 @@ def train(
     """Immunize a generator: traps on target objects, distillation on all others, or another method by --defense.
 
     Writes a run folder with the defended weights, the resolved profile and the metrics. Without options: the nano
-    generator with its shipped weights on the procedural objects, on the CPU.
+    generator with its shipped weights on the procedural objects.
     """
     refuse_profile_on_resume(options)
     if defense and options.resume:
