@@ -106,7 +106,7 @@ class Board:
     Attributes:
         name: Short name of the grid.
         rows: The defenses: first valid and complete ones by recovery, the lowest before, then those that are not valid,
-            then incomplete ones, then those of which nothing was measured.
+            among them last those that broke the source, then incomplete ones, then those of which nothing was measured.
         attacks: Keys of the attacks, in the order of the grid.
         seeds: The seeds.
         notes: What was left out, one line each.
@@ -162,10 +162,11 @@ def make_board(
 def ranked(rows: Sequence[BoardRow]) -> list[BoardRow]:
     """Return the rows in the order of the board."""
 
-    def key(row: BoardRow) -> tuple[bool, bool, bool, float]:
-        worst = row.worst
+    def key(row: BoardRow) -> tuple[bool, bool, bool, bool, float]:
+        worst, states = row.worst, row.states
         share = math.inf if worst is None else worst.value
-        return worst is None, not row.complete, row.states[0] is not State.VALID, share
+        # A destroyed generator leaves an attacker little to recover, and would lead wherever no row is valid.
+        return worst is None, not row.complete, states[0] is not State.VALID, State.SOURCE_BROKEN in states, share
 
     return sorted(rows, key=key)
 

@@ -17,9 +17,10 @@ from geotrap_cli.reports.wording import format_share, plural
 NOT_MEASURED = "not measured"
 CAPTION = (
     "recovery under the strongest attack: 0% is a white image, 100% the best undefended result; [95% interval over"
-    " object groups]. Rows that are not VALID are no evidence and stand below those that are, whatever their number;"
-    " rows with attacks missing are lower bounds (≥) and stand below both. source: change by the defense, of the worst"
-    " seed. trials: variants of attacks and seeds. seconds and gradient evaluations: of training the defense."
+    " object groups]. Rows that are not VALID are no evidence and stand below those that are, whatever their number,"
+    " with those that broke the source last; rows with attacks missing are lower bounds (≥) and stand below all."
+    " source: change by the defense, of the worst seed. trials: variants of attacks and seeds. seconds and gradient"
+    " evaluations: of training the defense."
 )
 CAPTION_TUNED = f"{CAPTION} tuned: settings that were tried before, on other objects."
 

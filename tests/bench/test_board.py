@@ -50,11 +50,20 @@ def test_valid_first_then_doubtful_then_incomplete_then_unmeasured() -> None:
         row("nothing", None, missing=("lora, seed 0", "full, seed 0")),
         row("partly", 0.01, missing=("full, seed 0",)),
         row("broken", 0.02, State.SOURCE_BROKEN),
+        row("doubtful", 0.95, State.ATTACK_WEAK),
         row("weak", 0.9),
         row("strong", 0.3),
         row("undefined", math.nan),
     ]
-    assert [one.entry[1] for one in ranked(rows)] == ["strong", "weak", "broken", "partly", "undefined", "nothing"]
+    assert [one.entry[1] for one in ranked(rows)] == [
+        "strong",
+        "weak",
+        "doubtful",
+        "broken",
+        "partly",
+        "undefined",
+        "nothing",
+    ]
 
 
 @given(st.lists(st.tuples(st.none() | st.floats(-1, 2), st.booleans(), st.sampled_from(State)), max_size=8))
