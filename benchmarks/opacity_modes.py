@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MODES = {"linear": "mean opacity of the top tenth − 1", "log": "mean log opacity of the top tenth"}
 #: One trap alone and nothing that holds it back, so that only its own form can stall it, over the Gaussians that draw:
-#: nine tenths are background, and transparent from the start.
+#: six of seven are background, and transparent from the start.
 PROFILE = """
 [traps.opacity]
 mode = "{mode}"

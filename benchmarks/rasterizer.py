@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geotrap_cli.cameras import LGM_FOV_Y_DEG, Cameras, intrinsics_from_fov, orbit_viewmats
+from geotrap_cli.cameras import Cameras, circle_cameras
 from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.render import rasterize
@@ -110,9 +110,8 @@ def cases() -> Iterator[Case]:
 
 def cameras(pixels: int) -> Cameras:
     """Four views around the object, LGM's field of view."""
-    K = intrinsics_from_fov(math.radians(LGM_FOV_Y_DEG), pixels, pixels)
-    azimuths = torch.arange(VIEWS) * (360.0 / VIEWS)
-    return Cameras(orbit_viewmats(0.0, azimuths)[None], K.expand(1, VIEWS, 3, 3), pixels, pixels)
+    circle = circle_cameras(VIEWS, pixels, 0.0, torch.device("cpu"))
+    return Cameras(circle.viewmats[None], circle.Ks[None], pixels, pixels)
 
 
 def measure(case: Case, device: torch.device, repeats: int) -> Timing:

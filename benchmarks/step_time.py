@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +25,7 @@ import torch.nn.functional as F
 from _floor import ADAMW, Floor, Rates, Tally, measure_rates, size_of
 from torch import Tensor, nn
 
-from geotrap_cli.cameras import LGM_FOV_Y_DEG, Cameras, intrinsics_from_fov, orbit_viewmats
+from geotrap_cli.cameras import Cameras, circle_cameras
 from geotrap_cli.compat import ensure_torchvision
 from geotrap_cli.data.batch import ViewBatch, generator_input
 from geotrap_cli.gaussians import GaussianBatch
@@ -135,9 +134,9 @@ def make_batch(model: GaussianGenerator, setting: Setting) -> ViewBatch:
 
 
 def _orbit(objects: int, views: int, pixels: int) -> Cameras:
-    K = intrinsics_from_fov(math.radians(LGM_FOV_Y_DEG), pixels, pixels)
-    viewmats = orbit_viewmats(0.0, torch.arange(views) * (360.0 / views))
-    return Cameras(viewmats.expand(objects, -1, -1, -1), K.expand(objects, views, 3, 3), pixels, pixels)
+    circle = circle_cameras(views, pixels, 0.0, torch.device("cpu"))
+    viewmats, Ks = (table.expand(objects, *table.shape) for table in (circle.viewmats, circle.Ks))
+    return Cameras(viewmats, Ks, pixels, pixels)
 
 
 def losses(rgb: Tensor, alpha: Tensor, batch: ViewBatch, setting: Setting) -> Tensor:

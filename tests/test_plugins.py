@@ -185,7 +185,7 @@ def test_sample_package_is_listed_usable_and_can_be_switched_off(installed_sampl
     assert (sample["key"], sample["version"], sample["error"]) == ("brightness", "1.2.3", None)
 
     profile = json.loads(shown)["profile"]
-    assert profile["traps"]["brightness"]["floor"] == 0.25
+    assert profile["traps"]["brightness"] == {"weight": 1.0, "weighting": "equal", "floor": 0.25}
     assert profile["attack"]["head"]["bias"] is True
 
     assert codes.strip() == "[0, 0, 2]"
