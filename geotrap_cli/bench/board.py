@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class BoardRow:
         method: Key of the defense.
         asked: Attacks of the grid on it, each key and seed counted.
         missing: Those of them that are not wholly measured, by attack and seed.
+        diverged: Those of them that ended early in every form, by a loss that was no finite number.
         judgement: What the measured ones come down to; None where there are none.
         source: Change of foreground PSNR on source by the defense (dB), of the seed that loses most.
         effort: Its cost; None where its runs are on other machines.
@@ -67,11 +68,17 @@ class BoardRow:
     failures: tuple[str, ...] = ()
     not_tested: tuple[str, ...] = ()
     tuning: EntryTuning | None = None
+    diverged: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether every attack of the grid was measured; else the worst case is only known to be no lower."""
-        return not self.missing
+        """Whether every attack of the grid was measured to its end; else the worst case is known to be no lower."""
+        return not (self.missing or self.diverged)
+
+    @property
+    def proven(self) -> bool:
+        """Whether its worst case may be believed: only such rows have a place."""
+        return self.complete and self.states[0] is State.VALID
 
     @property
     def worst(self) -> Interval | None:
@@ -81,11 +88,12 @@ class BoardRow:
 
     @property
     def states(self) -> tuple[State, ...]:
-        """Every state that applies, in order of precedence: what is incomplete is NOT_RUN before all others."""
+        """Every state that applies, in order of precedence: what is incomplete is not valid, whatever the rest is."""
         if self.judgement is None:
             return (State.NOT_RUN,)
-        own = self.judgement.verdict.states
-        return own if self.complete else tuple(dict.fromkeys((State.NOT_RUN, *own)))
+        gaps = {State.NOT_RUN: self.missing, State.DIVERGED: self.diverged}
+        found = {*self.judgement.verdict.states, *(state for state, attacks in gaps.items() if attacks)}
+        return tuple(state for state in State if state in found and (state is not State.VALID or self.complete))
 
     @property
     def variants(self) -> int:
@@ -105,8 +113,9 @@ class Board:
 
     Attributes:
         name: Short name of the grid.
-        rows: The defenses: first valid and complete ones by recovery, the lowest before, then those that are not valid,
-            among them last those that broke the source, then incomplete ones, then those of which nothing was measured.
+        rows: The defenses, profile by profile: first valid and complete ones by recovery, the lowest before, then those
+            that are not valid, among them last those that broke the source, then incomplete ones, then those of which
+            nothing was measured.
         attacks: Keys of the attacks, in the order of the grid.
         seeds: The seeds.
         notes: What was left out, one line each.
@@ -124,11 +133,6 @@ class Board:
     def tunings(self) -> list[EntryTuning]:
         """How the defenses were tuned, in the order of the rows; empty where the grid has no trials."""
         return [row.tuning for row in self.rows if row.tuning is not None]
-
-    @property
-    def incomplete(self) -> list[BoardRow]:
-        """Rows of which something is missing."""
-        return [row for row in self.rows if not row.complete]
 
 
 def make_board(
@@ -160,13 +164,15 @@ def make_board(
 
 
 def ranked(rows: Sequence[BoardRow]) -> list[BoardRow]:
-    """Return the rows in the order of the board."""
+    """Return the rows in the order of the board, profile by profile, as each has a scale of its own."""
+    profiles = list(dict.fromkeys(row.entry[0] for row in rows))
 
-    def key(row: BoardRow) -> tuple[bool, bool, bool, bool, float]:
-        worst, states = row.worst, row.states
+    def key(row: BoardRow) -> tuple[int, bool, bool, bool, bool, float]:
+        worst, profile = row.worst, profiles.index(row.entry[0])
         share = math.inf if worst is None else worst.value
         # A destroyed generator leaves an attacker little to recover, and would lead wherever no row is valid.
-        return worst is None, not row.complete, states[0] is not State.VALID, State.SOURCE_BROKEN in states, share
+        broken = State.SOURCE_BROKEN in row.states
+        return profile, worst is None, not row.complete, not row.proven, broken, share
 
     return sorted(rows, key=key)
 
@@ -222,13 +228,18 @@ def _row(
         entry=entry,
         method=profile.defense.method,
         asked=len(jobs),
-        missing=tuple(f"{job.attack}, seed {job.seed}" for job in jobs if not _is_judged(job, results, kept)),
+        missing=_names(job for job in jobs if not _is_judged(job, results, kept)),
+        diverged=_names(job for job in jobs if (found := results.pairs(job)) and all(pair.diverged for pair in found)),
         judgement=judged,
         source=_source(selection.pairs, resampling),
         effort=_effort(trainings, root, plan),
         failures=tuple(f"{name}: {failed[name]}" for name in names),
         not_tested=() if judged is None else tuple(not_tested(judged.verdict, selection)),
     )
+
+
+def _names(jobs: Iterable[Job]) -> tuple[str, ...]:
+    return tuple(f"{job.attack}, seed {job.seed}" for job in jobs)
 
 
 def _is_judged(job: Job, results: Results, kept: Collection[object]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 from geotrap_cli.bench.board import Board, BoardRow
@@ -15,10 +16,12 @@ from geotrap_cli.reports.tables import Record, format_interval
 from geotrap_cli.reports.wording import format_share, plural
 
 NOT_MEASURED = "not measured"
+_MARKS = re.compile(r"[\\|<*`]")
 CAPTION = (
     "recovery under the strongest attack: 0% is a white image, 100% the best undefended result; [95% interval over"
     " object groups]. Rows that are not VALID are no evidence and stand below those that are, whatever their number,"
-    " with those that broke the source last; rows with attacks missing are lower bounds (≥) and stand below all."
+    " with those that broke the source last; rows with attacks missing or diverged are lower bounds (≥) and stand"
+    " below all. Each profile has a scale and an order of its own."
     " source: change by the defense, of the worst seed. trials: variants of attacks and seeds. seconds and gradient"
     " evaluations: of training the defense."
 )
@@ -39,7 +42,7 @@ def leaderboard(board: Board) -> TextTable:
 
 def _rank(board: Board, row: BoardRow) -> str:
     """Return the place of a row that may be believed; no other has one."""
-    proven = [one for one in board.rows if one.complete and str(one.states[0]) == "VALID"]
+    proven = [one for one in board.rows if one.proven and one.entry[0] == row.entry[0]]
     return str(proven.index(row) + 1) if row in proven else "–"
 
 
@@ -77,7 +80,7 @@ def _share(row: BoardRow, attack: str) -> str:
     peak = row.recovery(attack)
     if peak is None:
         return "–"
-    partly = any(name.startswith(f"{attack}, ") for name in row.missing)
+    partly = any(name.startswith(f"{attack}, ") for name in (*row.missing, *row.diverged))
     return ("≥ " if partly else "") + format_share(Interval(peak.value, None, None, peak.groups))
 
 
@@ -91,6 +94,9 @@ def _of_rows(board: Board) -> Iterator[str]:
         if row.missing:
             attacks = plural(len(row.missing), "attack")
             yield f"{_name(board, row)}: {attacks} of {row.asked} not measured ({', '.join(row.missing)})"
+        if row.diverged:
+            attacks = plural(len(row.diverged), "attack")
+            yield f"{_name(board, row)}: {attacks} of {row.asked} diverged before the end ({', '.join(row.diverged)})"
         yield from (f"{_name(board, row)}: failed, {line}" for line in row.failures)
 
 
@@ -104,7 +110,8 @@ def _of_all(board: Board) -> Iterator[str]:
     shared = [line for row in board.rows for line in row.not_tested if not line.startswith("the attack")]
     for line in dict.fromkeys(shared):
         names = [_name(board, row) for row in board.rows if line in row.not_tested]
-        yield f"{'every measured defense' if len(names) > 1 else names[0]}: {line}"
+        everyone = len(names) > 1 and len(names) == sum(row.judgement is not None for row in board.rows)
+        yield f"{'every measured defense' if everyone else ', '.join(names)}: {line}"
 
 
 def board_records(board: Board) -> list[Record]:
@@ -151,9 +158,10 @@ def markdown(table: TextTable) -> str:
     """Return a table as Markdown, with its title above and its caption below."""
     marks = {"left": ":--", "right": "--:", "center": ":-:"}
     lines = [list(table.columns), [marks.get(str(justify), "---") for justify in table.columns.values()], *table.rows]
-    text = "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
-    return f"**{table.title}**\n\n{text}\n" + (f"\n{table.caption}\n" if table.caption else "")
+    text = "\n".join(f"| {' | '.join(map(escaped, line))} |" for line in lines)
+    return f"**{escaped(table.title)}**\n\n{text}\n" + (f"\n{escaped(table.caption)}\n" if table.caption else "")
 
 
-def _escaped(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+def escaped(text: str) -> str:
+    """Return a text that Markdown shows as it is, on one line."""
+    return _MARKS.sub(r"\\\g<0>", text).replace("\n", " ")

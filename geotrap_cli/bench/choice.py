@@ -122,7 +122,10 @@ def _score(trial: Trial, results: Results) -> TrialScore | None:
     pairs = [pair for job in trial.attacks for pair in results.pairs(job)]
     reached = {subject: [best_quality(pair, subject) for pair in pairs] for subject in (UNDEFENDED, DEFENDED)}
     losses = [_source_loss(pair) for pair in pairs]
-    if not pairs or not all(math.isfinite(value) for value in (*reached[DEFENDED], *losses)):
+    # What it reached before it diverged would be the lowest of all, and win.
+    if not pairs or any(pair.diverged for pair in pairs):
+        return None
+    if not all(math.isfinite(value) for value in (*reached[DEFENDED], *losses)):
         return None
     worst = max(reached[DEFENDED])
     attack = pairs[reached[DEFENDED].index(worst)].method

@@ -5,14 +5,17 @@ The name of a run's profile ends in them, so that a line of a store tells which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from geotrap_cli.attacks import Attack
 from geotrap_cli.defenses import Defense
 from geotrap_cli.evaluation.store import content_key
-from geotrap_cli.plugins import load_plugin
+from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile.schema import Profile
-from geotrap_cli.training.cell_store import code_version
+from geotrap_cli.training.cell_store import content_digest
+from geotrap_cli.training.code_version import attack_code, defense_code
 from geotrap_cli.training.defense import load_defense
 
 LENGTH = 12
@@ -37,7 +40,12 @@ def defense_digest(profile: Profile, weights_of: Mapping[str, str]) -> str:
     """
     tables = {name: _acting(name, table) for name, table in profile.tables().items() if name not in _NOT_TRAINING}
     defense = load_defense(profile)
-    inputs = {"tables": tables, "weights_of": dict(weights_of), "code": code_version(type(defense))}
+    inputs = {
+        "tables": tables,
+        "weights_of": dict(weights_of),
+        "files": _files(profile, defense.config),
+        "code": defense_code(profile, type(defense)),
+    }
     if _reads_adapter(profile, defense):
         inputs["adapter"] = profile.tables()["attack"].get("lora", {})
     return content_key(inputs)[:LENGTH]
@@ -49,16 +57,26 @@ def attack_digest(profile: Profile, key: str) -> str:
     attack = {name: value for name, value in tables["attack"].items() if not isinstance(value, Mapping)}
     for unread in _NOT_SCORING:
         attack.pop(unread, None)
+    if tables["attack"]["tune"]["trials"]:
+        attack["tune"] = tables["attack"]["tune"]
+    found: Attack = build_plugin("geotrap.attacks", key, profile.attack.options(key))
     inputs = {
         "attack": attack,
         "data": _acting("data", tables["attack"].get("data", {})),
         "key": key,
         "options": tables["attack"].get(key, {}),
+        "files": _files(profile, found.config),
         "eval": {name: tables["eval"][name] for name in _MEASURED},
         "precision": tables["train"]["precision"],
         **{name: _acting(name, tables[name]) for name in _SCORING if name in tables},
     }
-    return content_key({"inputs": inputs, "code": code_version(load_plugin("geotrap.attacks", key))})[:LENGTH]
+    return content_key({"inputs": inputs, "code": attack_code(profile, type(found))})[:LENGTH]
+
+
+def _files(profile: Profile, config: Iterable[tuple[str, object]]) -> dict[str, str | None]:
+    """Return digests of what lies at the paths that are named: other weights under the same path act, too."""
+    named = {name: value for name, value in config if isinstance(value, Path)}
+    return {name: content_digest(path) for name, path in {"model": Path(profile.model.weights), **named}.items()}
 
 
 def _reads_adapter(profile: Profile, defense: Defense) -> bool:

@@ -46,7 +46,7 @@ class BenchDryRun:
         jobs: All jobs that are known now, those of trials included.
         left: Those that are not done.
         costs: What each of them takes, by name.
-        slots: Jobs at a time.
+        slots: Jobs at a time; None where a cluster will tell.
         output: Where runs and leaderboard would lie.
     """
 
@@ -54,13 +54,13 @@ class BenchDryRun:
     jobs: Sequence[Job]
     left: Sequence[Job]
     costs: dict[str, JobCost]
-    slots: int
+    slots: int | None
     output: str
 
     @property
     def seconds(self) -> float:
-        """Estimated duration, all slots at work."""
-        return sum(cost.seconds for cost in self.costs.values()) / self.slots
+        """Estimated duration, all slots at work; one job after the other where their number is not known."""
+        return sum(cost.seconds for cost in self.costs.values()) / (self.slots or 1)
 
     @property
     def cells(self) -> int:
@@ -94,7 +94,7 @@ class BenchDryRun:
             + (f"; {plural(done, 'job')} done before" if done else ""),
             *([f"trials       {trials} of tuning, before all others; {TUNED_CAVEAT}"] if trials else []),
             f"seeds        {', '.join(map(str, grid.seeds))}",
-            f"time         about {self.seconds / 3600:.2f} h, {plural(self.slots, 'job')} at a time",
+            f"time         about {self.seconds / 3600:.2f} h, {self._at_a_time}",
             f"disk         about {self._disk / 1e9:.2f} GB of weights",
             f"output       {self.output}",
             *(f"left out     {line}" for line in self.plan.left_out),
@@ -106,6 +106,12 @@ class BenchDryRun:
     @staticmethod
     def _trials(jobs: Sequence[Job]) -> set[tuple[tuple[str, str], int]]:
         return {(job.entry, job.trial) for job in jobs if job.trial is not None}
+
+    @property
+    def _at_a_time(self) -> str:
+        if self.slots is None:
+            return "one job after the other; how many at a time, the cluster decides"
+        return f"{plural(self.slots, 'job')} at a time"
 
     @property
     def _disk(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tomli
 from pydantic import Field, ValidationError
@@ -151,14 +151,18 @@ def _check_tune(table: TuningTable, problems: Problems) -> None:
 def _check_reference(grid: Grid, label: str, dotted: str, other: str, problems: Problems) -> None:
     from geotrap_cli.plugins import suggestion
 
-    seen: list[Any] = [label]
-    while other in grid.defenses:
-        if other in seen:
-            problems.add(dotted, f"'{label}' waits for its own weights")
-            return
-        seen.append(other)
-        following = list(grid.defenses[other].weights_of.values())
-        if not following:
-            return
-        other = following[0]
-    problems.add(dotted, f"no defense '{other}' in this grid; {suggestion(other, grid.defenses)}")
+    if other not in grid.defenses:
+        problems.add(dotted, f"no defense '{other}' in this grid; {suggestion(other, grid.defenses)}")
+    elif label in _taken_from(grid, other):
+        problems.add(dotted, f"'{label}' waits for its own weights")
+
+
+def _taken_from(grid: Grid, label: str) -> set[str]:
+    """Return a defense with all those whose weights it takes, through others as well."""
+    found: set[str] = set()
+    following = {label}
+    while following:
+        found |= following
+        known = [grid.defenses[one] for one in following if one in grid.defenses]
+        following = {other for entry in known for other in entry.weights_of.values()} - found
+    return found

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
 
 from geotrap_cli.attack_choice import AttackChoice, suite_keys
 from geotrap_cli.bench.grid import SET_ASIDE, DefenseEntry, LoadedGrid, ProfileEntry
@@ -23,6 +25,21 @@ DEFENSE_TABLES = ("train", "defense", "traps", "aggregation", "retain", "robust"
 FUSE_HEAD = "model.fuse_head"
 """And this, which changes no output of the undefended weights."""
 Say = Callable[[str], object]
+_OTHERWISE = {
+    "train.seed": "name the seeds in `seeds`",
+    "attack.seed": "name the seeds in `seeds`",
+    "defense.method": "name it in `method` of a defense",
+    "attack.methods": "name attacks in `attacks` and `suite`",
+}
+"""Keys of a profile that a grid says in another way, so that a value in `set` would not act, and how."""
+_NOT_OF_TRIALS = {
+    "data": "trials share the objects of the grid, or they would see those that the leaderboard reports",
+    "eval.split": "trials are measured on validation objects",
+    "attack.controls": "trials have none",
+    "attack.control_attacks": "trials have none",
+    "attack.tune": "trials attack with the attacks as they are set",
+}
+"""Keys that `tune.set` may not change, with why; a table stands for all of its keys."""
 
 
 def check_names(loaded: LoadedGrid) -> None:
@@ -37,7 +54,31 @@ def check_names(loaded: LoadedGrid) -> None:
     checks += [functools.partial(load_plugin, "geotrap.attacks", key) for key in attacks]
     checks += [functools.partial(load_plugin, "geotrap.defenses", key) for key in _methods(grid.defenses)]
     checks += [functools.partial(_profile_path, loaded, *item) for item in grid.profiles.items()]
-    raise_all(loaded, [problem for check in checks if (problem := problem_of(check))])
+    raise_all(loaded, [*(problem for check in checks if (problem := problem_of(check))), *_idle(loaded)])
+
+
+def _idle(loaded: LoadedGrid) -> Iterator[str]:
+    """Return what the grid sets and would not act, or must not."""
+    grid = loaded.grid
+    sets = {"set": grid.set, "tune.set": grid.tune.set}
+    sets |= {f"profiles.{label}.set": entry.set for label, entry in grid.profiles.items()}
+    sets |= {f"defenses.{label}.set": entry.set for label, entry in grid.defenses.items()}
+    for where, lines in sets.items():
+        for dotted in map(_key, lines):
+            if dotted in _OTHERWISE:
+                yield f"{where}: {dotted} does not act here; {_OTHERWISE[dotted]}"
+            elif where == "tune.set" and (why := _refused_in_trials(dotted)):
+                yield f"{where}: {dotted} cannot be changed for trials alone: {why}"
+
+
+def _refused_in_trials(dotted: str) -> str | None:
+    names = (name for name in _NOT_OF_TRIALS if dotted == name or dotted.startswith(f"{name}."))
+    return _NOT_OF_TRIALS.get(next(names, ""))
+
+
+def _key(line: str) -> str:
+    """Return the dotted key of ``key=value``."""
+    return line.partition("=")[0].strip()
 
 
 def entry_profiles(loaded: LoadedGrid, chosen: Mapping[Entry, Sequence[str]], say: Say) -> dict[Entry, LoadedProfile]:
@@ -110,7 +151,7 @@ def stated_keys(loaded: LoadedGrid, entry: Entry) -> set[str]:
     """Return the dotted keys that the grid itself sets for an entry."""
     grid = loaded.grid
     lines = (*grid.set, *grid.profiles[entry[0]].set, *grid.defenses[entry[1]].set)
-    return {line.partition("=")[0].strip() for line in lines}
+    return set(map(_key, lines))
 
 
 def problem_of(check: Callable[[], object]) -> str | None:
@@ -144,17 +185,23 @@ def _profile_path(loaded: LoadedGrid, label: str, entry: ProfileEntry) -> str:
 
 
 def _check_options(key: str, entry: DefenseEntry) -> None:
-    """Refuse weights for an option that the defense does not have."""
-    known = load_plugin("geotrap.defenses", key).Config.model_fields
+    """Refuse weights for an option that the defense does not have, or that takes none."""
+    fields = load_plugin("geotrap.defenses", key).Config.model_fields
+    known = [name for name, field in fields.items() if _takes_path(field.annotation)]
     for option in entry.weights_of:
         if option not in known:
-            raise UsageError(f"weights_of.{option}: defense '{key}' has no such option", suggestion(option, known))
+            what = f"weights_of.{option}: defense '{key}' takes no weights as that option"
+            raise UsageError(what, suggestion(option, known) if known else "leave it out: it takes none at all")
+
+
+def _takes_path(annotation: Any) -> bool:
+    return annotation is Path or any(map(_takes_path, get_args(annotation)))
 
 
 def _check_scope(label: str, entry: DefenseEntry) -> None:
     """Refuse values by which one defense would be attacked or measured in another way than the rest."""
     for line in entry.set:
-        dotted = line.partition("=")[0].strip()
+        dotted = _key(line)
         if dotted.partition(".")[0] not in DEFENSE_TABLES and dotted != FUSE_HEAD:
             what = f"defenses.{label}.set: {dotted} is nothing of a defense, and has to be the same for all of them"
             raise UsageError(what, "Move it to `set` of the grid or of a profile")

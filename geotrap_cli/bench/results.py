@@ -19,11 +19,11 @@ from geotrap_cli.evaluation.store import STORE, ResultsStore, StoredCell, merge
 from geotrap_cli.plugins import load_plugin
 from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.pairing import AttackPair, read_pair
-from geotrap_cli.reports.stored_pairs import Trial, add_trial, stored_trials
+from geotrap_cli.reports.stored_pairs import Trial, add_trial, stored_trials, trial_of
 from geotrap_cli.run_folder import RunFolder
 from geotrap_cli.runs import list_runs
 from geotrap_cli.training.attack_plan import PlannedAttack, plan_attacks
-from geotrap_cli.training.cell_store import code_version
+from geotrap_cli.training.code_version import attack_code
 from geotrap_cli.training.controls import control_subjects
 from geotrap_cli.training.cross_data import open_attack_workbench
 from geotrap_cli.training.meta import meta_model
@@ -44,8 +44,9 @@ class Results:
         self.rows = list(rows)
         self._weights: dict[str, set[str]] = {}
         self._settings: dict[str, set[_Settings]] = {}
-        self._finished: set[str] = set()
+        self._left_out: dict[str, set[str]] = {}
         self._trained: set[str] = set()
+        self._objects: dict[str, str] = {}
         self._planned: dict[str, list[PlannedAttack]] = {}
         self._paired: dict[tuple[str, str], dict[Trial, dict[str, StoredCell]]] = {}
         for row in self.rows:
@@ -68,12 +69,13 @@ class Results:
         return cls(merge(found), [run for run in list_runs(root) if run.status == "finished"])
 
     def _add_run(self, run: RunFolder) -> None:
+        self._objects[run.profile_name] = str(run.manifest.get("data"))
         if run.command == "train":
             digest = run.profile_name.rsplit("-", 1)[-1]
             self._trained.add(run.profile_name)
             self._weights.setdefault(digest, set()).add(str(run.manifest.get("defended")))
         elif run.command == "attack" and (digests := digests_of(run.profile_name)):
-            self._finished.add(run.profile_name)
+            self._left_out.setdefault(run.profile_name, set()).update(run.manifest.get("controls_left_out", {}))
             found = (read_pair(run.path, method).defended for method in run.summary()["methods"])
             self._settings.setdefault(digests[1], set()).update((cell.steps, cell.settings) for cell in found)
 
@@ -82,13 +84,13 @@ class Results:
         digests = digests_of(job.loaded.name)
         assert digests is not None and job.attack is not None, "jobs of attacks are named by their digests"
         weights, settings = self._weights.get(digests[0], set()), self._settings.get(digests[1], set())
-        code = code_version(load_plugin("geotrap.attacks", job.attack))
+        code = attack_code(job.loaded.profile, load_plugin("geotrap.attacks", job.attack))
         found: dict[Trial, dict[str, StoredCell]] = {}
         for row in self.rows:
             cell = row.cell
             mine = (cell.subject, cell.key, cell.seed) == (DEFENDED, job.attack, job.seed) and row.weights in weights
             if mine and (cell.steps, cell.settings) in settings and row.inputs.get("code") == code:
-                trial = (cell.method, cell.steps, cell.settings, cell.seed)
+                trial = trial_of(row)
                 found[trial] = self._trials_of(row.undefended, row.weights)[trial]
         return found
 
@@ -108,6 +110,10 @@ class Results:
         """Whether the weights of a job's defense are on this machine."""
         return job.defended in self._trained
 
+    def objects(self, run: str) -> str | None:
+        """Return the fingerprint of the data that a finished run worked on, by the name of its profile."""
+        return self._objects.get(run)
+
     def is_done(self, job: Job) -> bool:
         """Whether an attack has every pair of cells, and every control that can be run beside it."""
         trials = self.trials(job)
@@ -116,8 +122,11 @@ class Results:
         if not all(_is_among(planned, job, measured) for planned in self._variants(job)):
             return False
         # A finished run says which controls could not be run; a store alone does not.
+        left_out = self._left_out.get(job.loaded.name, set())
         controls = control_subjects(job.loaded.profile.attack.controls)
-        return job.loaded.name in self._finished or all(name in cells for cells in pairs for name in controls)
+        return all(
+            name in cells or f"{cells[DEFENDED].cell.method}-{name}" in left_out for cells in pairs for name in controls
+        )
 
     def _variants(self, job: Job) -> list[PlannedAttack]:
         """Return what an attack is run as; it is the same for every defense and seed."""

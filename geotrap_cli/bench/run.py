@@ -19,6 +19,7 @@ from geotrap_cli.bench.crew import Crew, left_to_do
 from geotrap_cli.bench.estimate import BenchDryRun, estimate_jobs
 from geotrap_cli.bench.grid import load_grid
 from geotrap_cli.bench.job import Job
+from geotrap_cli.bench.objects import check_objects
 from geotrap_cli.bench.profiles import Entry
 from geotrap_cli.bench.request import BenchRequest
 from geotrap_cli.bench.results import Results, import_stores
@@ -89,12 +90,14 @@ def run_bench(options: CommonOptions, request: BenchRequest, console: Console) -
         GeotrapError: Another process works on the grid, or the executor cannot be had.
     """
     loaded = load_grid(request.file)
-    root = options.runs_root / f"bench-{loaded.name}"
+    # Whole, because a worker of a cluster has another working folder.
+    root = (options.runs_root / f"bench-{loaded.name}").resolve()
     own = dataclasses.replace(options, runs=root)
     results = Results.read(root, request.stores)
     # What is wrong anywhere shows before anything is written.
     tuning = Tuning(loaded, own)
     state = tuning.state(results)
+    check_objects([*state.undecided, *state.plan.jobs], results)
     if options.dry_run:
         return _dry_run(state, results, request, root)
     root.mkdir(parents=True, exist_ok=True)
@@ -114,7 +117,8 @@ def run_bench(options: CommonOptions, request: BenchRequest, console: Console) -
 def _dry_run(state: TuningState, results: Results, request: BenchRequest, root: Path) -> BenchDryRun:
     jobs = [*state.undecided, *state.plan.jobs]
     left = _distinct(left_to_do(jobs, results))
-    return BenchDryRun(state.plan, _distinct(jobs), left, estimate_jobs(left), request.slots, str(root))
+    slots = None if request.executor == "ray" else request.slots
+    return BenchDryRun(state.plan, _distinct(jobs), left, estimate_jobs(left), slots, str(root))
 
 
 def _distinct(jobs: Sequence[Job]) -> list[Job]:

@@ -35,7 +35,7 @@ def perform(job: Job) -> Outcome:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, GeotrapError):
-        return error.message
+        return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

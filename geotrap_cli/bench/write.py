@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from geotrap_cli import __version__
 from geotrap_cli.atomic import write_json, write_text
-from geotrap_cli.bench.board import Board
+from geotrap_cli.bench.board import Board, BoardRow
 from geotrap_cli.bench.board_tables import (
     attack_table,
     board_records,
+    escaped,
     leaderboard,
     markdown,
     not_tested_lines,
@@ -33,15 +34,22 @@ TUNING = "tuning.json"
 
 
 def summary(board: Board) -> str:
-    """Return what the board comes down to, in a sentence or two."""
-    valid = [row for row in board.rows if row.complete and str(row.states[0]) == "VALID"]
-    missing = len(board.incomplete)
-    rest = f" {plural(missing, 'defense')} of {len(board.rows)} not wholly measured." if missing else ""
-    if not valid:
+    """Return what the board comes down to, in a sentence or two for each profile."""
+    rows: dict[str, list[BoardRow]] = {}
+    for row in board.rows:
+        rows.setdefault(row.entry[0], []).append(row)
+    texts = {profile: _summary_of(found) for profile, found in rows.items()}
+    return " ".join(f"{profile}: {text}" if len(texts) > 1 else text for profile, text in texts.items())
+
+
+def _summary_of(rows: Sequence[BoardRow]) -> str:
+    missing = sum(not row.complete for row in rows)
+    rest = f" {plural(missing, 'defense')} of {len(rows)} not wholly measured." if missing else ""
+    best = next((row for row in rows if row.proven), None)
+    if best is None or best.judgement is None:
         return f"No defense has a complete and valid result.{rest}"
-    best = valid[0]
-    by = best.judgement.worst.label if best.judgement is not None else ""
-    return f"{best.entry[1]} holds best: its worst attack, {by}, recovers {worst_text(best)}.{rest}"
+    attack = best.judgement.worst.label
+    return f"{best.entry[1]} holds best: its worst attack, {attack}, recovers {worst_text(best)}.{rest}"
 
 
 def board_document(board: Board) -> dict[str, Any]:
@@ -52,7 +60,12 @@ def board_document(board: Board) -> dict[str, Any]:
         "attacks": list(board.attacks),
         "seeds": list(board.seeds),
         "rows": [
-            {**record, "missing": list(row.missing), "failures": list(row.failures)}
+            {
+                **record,
+                "missing": list(row.missing),
+                "diverged": list(row.diverged),
+                "failures": list(row.failures),
+            }
             for record, row in zip(board_records(board), board.rows, strict=True)
         ],
         "tuning": [tuning.payload() for tuning in board.tunings],
@@ -76,10 +89,10 @@ def write_board(board: Board, folder: Path) -> dict[str, Path]:
 
 
 def _markdown(board: Board) -> str:
-    lines = "".join(f"- {line}\n" for line in not_tested_lines(board))
+    lines = "".join(f"- {escaped(line)}\n" for line in not_tested_lines(board))
     found = [leaderboard(board), attack_table(board), *([tuning_table(board)] if board.tunings else [])]
     tables = "\n".join(map(markdown, found))
-    return f"# {board.name}\n\n{summary(board)}\n\n{tables}\n**What was not tested**\n\n{lines}"
+    return f"# {escaped(board.name)}\n\n{escaped(summary(board))}\n\n{tables}\n**What was not tested**\n\n{lines}"
 
 
 def _page(board: Board) -> str:

@@ -22,6 +22,8 @@ from geotrap_cli.errors import GeotrapError
 
 THRESHOLDS = (0.5, 0.8, 0.9, 0.95)
 """The shares of the ceiling for which steps to recover are reported."""
+ROUNDING = 1e-9
+"""A product of shares of survivors may end a few units in the last place above what it is."""
 
 Array = NDArray[np.float64]
 StepAxis = Literal["linear", "log"]
@@ -142,7 +144,8 @@ def median_steps(counts: Sequence[Count]) -> Count:
     from scipy.stats import ecdf
 
     survival = ecdf(_survival_data(counts)).sf
-    reached = [time for time, share in zip(survival.quantiles, survival.probabilities, strict=True) if share <= 0.5]
+    shares = zip(survival.quantiles, survival.probabilities, strict=True)
+    reached = [time for time, share in shares if share <= 0.5 + ROUNDING]
     if not reached:
         return Censored(max(_time(count) for count in counts))
     return int(reached[0])

@@ -88,15 +88,24 @@ def defense_cost(train_run: str) -> DefenseCost:
 
 def attack_cost(cell: Cell, steps_to_recover: Count | None) -> AttackCost:
     """Return what ``cell`` cost, with the steps that it took to recover."""
-    a_step = cell.seconds / max(1, cell.steps)
+    steps = _steps_taken(cell)
+    a_step = cell.seconds / max(1, steps)
     return AttackCost(
         seconds=cell.seconds,
-        steps=cell.steps,
-        samples=None if cell.batch_size is None else cell.steps * cell.batch_size,
+        steps=steps,
+        samples=None if cell.batch_size is None else steps * cell.batch_size,
         trainable_parameters=cell.trainable_parameters,
         seconds_to_recover=_times(steps_to_recover, a_step),
         usage=None if cell.usage is None else used_resources(cell.usage),
     )
+
+
+def _steps_taken(cell: Cell) -> int:
+    """Return the steps that were taken: one that diverged took fewer than its budget."""
+    diverged = cell.health is not None and cell.health.nonfinite
+    if not diverged or cell.usage is None or not cell.batch_size:
+        return cell.steps
+    return cell.usage.samples // cell.batch_size
 
 
 def _times(count: Count | None, seconds: float) -> Count | None:

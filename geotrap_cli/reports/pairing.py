@@ -78,6 +78,11 @@ class AttackPair:
         return None if undefended is None or defended is None else AttackPair(undefended, defended, self.run)
 
     @property
+    def diverged(self) -> bool:
+        """Whether the attack on the defended weights ended early by a number that is not finite."""
+        return self.defended.health is not None and bool(self.defended.health.nonfinite)
+
+    @property
     def steps(self) -> list[int]:
         """The steps at which both were evaluated; an attack that diverged cuts them short."""
         return min(self.own_steps(UNDEFENDED), self.own_steps(DEFENDED), key=len)

@@ -9,14 +9,14 @@ from pathlib import Path
 import tomli
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.evaluation.cells import BENIGN, CONTROLS, DEFENDED, DISTILL, NOISE, SUBJECTS, UNDEFENDED, Cell
+from geotrap_cli.evaluation.cells import BENIGN, CONTROLS, DEFENDED, DISTILL, NOISE, SUBJECTS, UNDEFENDED
 from geotrap_cli.evaluation.store import ResultsStore, StoredCell, merge
 from geotrap_cli.profile.schema import EvalTable, Profile
 from geotrap_cli.reports.attack_runs import Selection
 from geotrap_cli.reports.pairing import AttackPair, make_pair
 
-Trial = tuple[str, int, str, int]
-"""Method, budget, settings and seed."""
+Trial = tuple[str, int, str, int, str]
+"""Method, budget, settings, seed and version of the code: what another version measured is no half of a pair."""
 
 
 def select_stored(paths: Sequence[Path], weights: str | None = None) -> Selection:
@@ -42,8 +42,14 @@ def select_stored(paths: Sequence[Path], weights: str | None = None) -> Selectio
         notes=[f"comparing {newest.weights[:12]} of {newest.train_run}, from {', '.join(map(str, paths))}"],
     )
     trials = stored_trials(rows, selection.weights).items()
-    # The first pair settles the objects: what settings were chosen by before must not keep the test out.
-    for trial, cells in sorted(trials, key=lambda item: _split(next(iter(item[1].values()))) != _split(newest)):
+
+    def later(item: tuple[Trial, dict[str, StoredCell]]) -> tuple[bool, bool]:
+        trial, cells = item
+        # The first pair settles the objects: what settings were chosen by before must not keep the test out. Of
+        # two versions of the program, the one that measured last goes first.
+        return _split(next(iter(cells.values()))) != _split(newest), trial[-1] != trial_of(newest)[-1]
+
+    for trial, cells in sorted(trials, key=later):
         add_trial(trial, cells, selection)
     if not selection.pairs:
         hint = "attack both sets of weights with `geotrap attack`"
@@ -75,7 +81,7 @@ def stored_trials(rows: Sequence[StoredCell], weights: Mapping[str, str]) -> dic
         made_for_another = row.cell.subject in (DISTILL, NOISE) and row.defended != weights[DEFENDED]
         same = row.undefended == weights[UNDEFENDED] and belongs.get(row.cell.subject, row.weights) == row.weights
         if same and not made_for_another and row.cell.subject in (*SUBJECTS, *CONTROLS):
-            trials.setdefault(_trial(row.cell), {})[row.cell.subject] = row
+            trials.setdefault(trial_of(row), {})[row.cell.subject] = row
     return trials
 
 
@@ -84,8 +90,10 @@ def _split(row: StoredCell) -> str:
     return str(tomli.loads(row.profile).get("eval", {}).get("split", EvalTable().split))
 
 
-def _trial(cell: Cell) -> Trial:
-    return cell.method, cell.steps, cell.settings, cell.seed
+def trial_of(row: StoredCell) -> Trial:
+    """Return the trial that a cell belongs to."""
+    cell = row.cell
+    return cell.method, cell.steps, cell.settings, cell.seed, str(row.inputs.get("code"))
 
 
 def add_trial(trial: Trial, found: dict[str, StoredCell], selection: Selection) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import geotrap_cli
 from geotrap_cli.atomic import atomic_path
 from geotrap_cli.digests import feed_file
 from geotrap_cli.evaluation.cells import DEFENDED, DISTILL, NOISE, UNDEFENDED, Cell
@@ -21,11 +18,10 @@ from geotrap_cli.evaluation.perceptual import LpipsTerm
 from geotrap_cli.evaluation.store import ResultsStore, StoredCell, content_key
 from geotrap_cli.run_folder import RunFolder
 from geotrap_cli.training.attack_plan import PlannedAttack
+from geotrap_cli.training.code_version import attack_code
 from geotrap_cli.training.workbench import Workbench
 
 RENDERS = "renders"
-# What only shows results, or asks for them, changes none.
-_WITHOUT_EFFECT = frozenset({"bench", "cli", "reports", "sweep", "viewer"})
 
 
 @dataclass
@@ -112,7 +108,7 @@ class CellStore:
             "undefended": self.weights(UNDEFENDED),
             **beside,
             "seed": self.bench.profile.attack.seed,
-            "code": code_version(type(planned.attack)),
+            "code": attack_code(self.bench.profile, type(planned.attack)),
             **self._settings(planned),
         }
 
@@ -157,22 +153,6 @@ def content_digest(path: Path) -> str | None:
         digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
         feed_file(digest, file)
     return digest.hexdigest()
-
-
-def code_version(plugin: type[object]) -> str:
-    """Return the program's version with a digest of the sources that what ``plugin`` does is computed by."""
-    return _digest_sources(Path(inspect.getfile(plugin)))
-
-
-@functools.cache
-def _digest_sources(plugin: Path) -> str:
-    own = Path(inspect.getfile(geotrap_cli)).parent
-    sources = [file for file in own.rglob("*.py") if file.relative_to(own).parts[0] not in _WITHOUT_EFFECT]
-    sources += plugin.parent.glob("*.py") if (plugin.parent / "__init__.py").is_file() else [plugin]
-    digest = hashlib.sha256()
-    for file in sorted(set(sources)):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return f"{version('geotrap')}+{digest.hexdigest()[:12]}"
 
 
 def _copy(source: Path, target: Path) -> None:

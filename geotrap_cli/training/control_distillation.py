@@ -8,17 +8,16 @@ from typing import Any
 
 from rich.console import Console
 
-from geotrap_cli.attacks import Attack
 from geotrap_cli.defenses import Defense
 from geotrap_cli.evaluation.store import content_key
 from geotrap_cli.models.loading import save_generator, weights_hash
-from geotrap_cli.plugins import build_plugin
+from geotrap_cli.plugins import build_plugin, load_plugin
 from geotrap_cli.profile.load import load_profile
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.progress import StepProgress
 from geotrap_cli.runs import RunFolder, list_runs
-from geotrap_cli.training.cell_store import code_version
 from geotrap_cli.training.checkpoints import Checkpointer
+from geotrap_cli.training.code_version import defense_code
 from geotrap_cli.training.defense import make_optimizer
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.device_options import check_training
@@ -30,6 +29,7 @@ from geotrap_cli.training.schedules import make_schedule
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
 
 DISTILLED, FACTS = Path("controls") / "distill", "distilled"
+DEFENSE = "distill"
 _TABLES = {"model", "data", "train", "retain", "layers", "loss", "device"}
 
 
@@ -70,7 +70,7 @@ def distilled_weights(
 def _distill(context: DefenseContext, run: RunFolder, console: Console, quiet: bool) -> None:
     bench, model = context.bench, context.model
     # The defense of this name, on the source objects that the run's own defense saw in each step.
-    defense: Defense = build_plugin("geotrap.defenses", "distill", {})
+    defense: Defense = build_plugin("geotrap.defenses", DEFENSE, {})
     defense.prepare(context)
     context.start_training()
     trained = context.trained
@@ -102,7 +102,7 @@ def _inputs(bench: Workbench, undefended: str) -> dict[str, Any]:
         "undefended": undefended,
         "data": bench.dataset.fingerprint(),
         "splits": bench.splits.as_dict(),
-        "code": code_version(Attack),
+        "code": defense_code(profile, load_plugin("geotrap.defenses", DEFENSE)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from geotrap_cli.bench.board import Board, BoardRow, ranked
 from geotrap_cli.bench.board_tables import (
     attack_table,
     board_records,
+    escaped,
     leaderboard,
     markdown,
     not_tested_lines,
@@ -66,6 +68,39 @@ def test_valid_first_then_doubtful_then_incomplete_then_unmeasured() -> None:
     ]
 
 
+def test_every_profile_has_an_order_of_its_own() -> None:
+    rows = [row("a", 0.9), row("b", 0.2), row("a", 0.1), row("b", 0.95)]
+    profiles = ["real", "real", "embedded", "embedded"]
+    found = board(
+        *(dataclasses.replace(one, entry=(name, one.method)) for one, name in zip(rows, profiles, strict=True))
+    )
+    order = [(line[0], line[1], line[2]) for line in leaderboard(found).rows]
+    assert order == [("1", "real", "b"), ("2", "real", "a"), ("1", "embedded", "a"), ("2", "embedded", "b")]
+    told = summary(found)
+    assert told.startswith("real: b holds best: its worst attack, lora, recovers 20%")
+    assert "embedded: a holds best: its worst attack, lora, recovers 10%" in told
+
+
+def test_an_attack_that_diverged_is_a_lower_bound() -> None:
+    found = board(row("weak", 0.9), row("rough", 0.05, diverged=("lora, seed 0",)))
+    assert [one.entry[1] for one in found.rows] == ["weak", "rough"]
+    rough = found.rows[1]
+    assert rough.states == (State.DIVERGED,) and not rough.complete and worst_text(rough).startswith("≥ 5%")
+    assert attack_table(found).rows[1][1] == "≥ 5%"
+    assert "rough: 1 attack of 2 diverged before the end (lora, seed 0)" in not_tested_lines(found)
+    assert board_records(found)[1]["state"] == "DIVERGED"
+
+
+def test_what_was_not_tested_names_those_it_is_true_of() -> None:
+    rows = [
+        row("a", 0.1, not_tested=("x", "y")),
+        row("b", 0.2, not_tested=("x", "y")),
+        row("c", 0.3, not_tested=("x",)),
+    ]
+    told = not_tested_lines(board(*rows))
+    assert "every measured defense: x" in told and "a, b: y" in told
+
+
 @given(st.lists(st.tuples(st.none() | st.floats(-1, 2), st.booleans(), st.sampled_from(State)), max_size=8))
 def test_what_is_not_wholly_measured_never_ranks_above_what_is(facts: list[Any]) -> None:
     rows = [row(str(i), share, state, ("full, seed 0",) if gap else ()) for i, (share, gap, state) in enumerate(facts)]
@@ -107,9 +142,10 @@ def test_failures_are_told(tmp_path: Any) -> None:
     failed = row("bad", None, missing=("lora, seed 0",), failures=("nano, bad, seed 0: defense: <nan> | loss",))
     paths = write_board(board(failed), tmp_path)
     assert "failed, nano, bad, seed 0: defense: &lt;nan&gt; | loss" in paths["page"].read_text()
-    assert "<nan> | loss" in paths["Markdown"].read_text()
+    assert "\\<nan> \\| loss" in paths["Markdown"].read_text()
 
 
 def test_markdown_keeps_bars_and_lines_inside_a_cell() -> None:
     text = markdown(TextTable("t", {"a": "left", "b\nc": "right"}, [["x|y", "1"]], "end"))
     assert text == "**t**\n\n| a | b c |\n| :-- | --: |\n| x\\|y | 1 |\n\nend\n"
+    assert escaped("<class 'x'> of *a*\nb") == "\\<class 'x'> of \\*a\\* b"

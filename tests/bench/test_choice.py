@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geotrap_cli.bench.choice import EntryTuning, JudgedTrial, TrialScore
+from geotrap_cli.bench.choice import EntryTuning, JudgedTrial, TrialScore, judge_trials
+from geotrap_cli.bench.trials import EntryTrials, Trial
 from geotrap_cli.bench.tuning_tables import setting_text, trials_text
+from geotrap_cli.evaluation.cells import Cell, CellEvaluation
+from geotrap_cli.evaluation.evaluate import HEADLINE, ObjectScore
+from geotrap_cli.evaluation.validity import AttackHealth
+from geotrap_cli.reports.pairing import AttackPair
 from geotrap_cli.search_ranges import log_uniform
 
 BOUND = 1.0
@@ -64,3 +72,20 @@ def test_words_and_values() -> None:
     assert (found["chosen"], found["options"], found["trials_measured"]) == (1, {"a": 1.0}, 2)
     assert found["trials"][2]["worst_db"] is None and found["trials"][0]["within_bound"] is True
     assert found["searched"] == {"a": {"kind": "log", "values": [1.0, 9.0]}}
+
+
+@pytest.mark.parametrize(("nonfinite", "expected"), [(0, 12.0), (1, None)])
+def test_a_trial_whose_attack_diverged_has_no_score(nonfinite: int, expected: float | None) -> None:
+    """What it reached before that is little, and would be the best of all."""
+
+    def cell(subject: str, quality: float) -> Cell:
+        scores = [ObjectScore("a/0", "a", "a", {HEADLINE: quality})]
+        health = AttackHealth(0.0, 0.0, nonfinite if subject == "defended" else 0, True)
+        return Cell("lora", subject, 1, 0, [CellEvaluation(0, scores, scores)], health, 1.0, 1, 0.1, 0.1)
+
+    pair = AttackPair(cell("undefended", 20.0), cell("defended", 12.0), Path("run"))
+    results: Any = SimpleNamespace(is_done=lambda _: True, pairs=lambda _: [pair])
+    jobs: Any = tuple(SimpleNamespace(attack=key, defended="run") for key in (None, "lora"))
+    trials = EntryTrials(("nano", "x"), "x", {}, (Trial(0, {}, jobs),))
+    (judged,) = judge_trials(trials, results, BOUND).trials
+    assert (judged.score and judged.score.worst) == expected

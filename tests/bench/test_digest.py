@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from geotrap_cli.bench.digest import attack_digest, defense_digest, digests_of, run_name
 from geotrap_cli.profile import LoadedProfile
+from geotrap_cli.training.cell_store import content_digest
 
 Load = Callable[..., LoadedProfile]
 
@@ -45,6 +47,24 @@ def test_options_of_other_attacks_leave_an_attack(load_mini: Load) -> None:
     changed = load_mini("attack.lora.rank=3").profile
     assert attack_digest(changed, "full") == attack_digest(load_mini().profile, "full")
     assert attack_digest(changed, "lora") != attack_digest(load_mini().profile, "lora")
+
+
+def test_the_search_of_an_attack_acts_on_it_where_there_is_one(load_mini: Load) -> None:
+    found = {attack_digest(load_mini(f"attack.tune.trials={trials}").profile, "full") for trials in (0, 2, 3)}
+    assert len(found) == 3
+    idle = load_mini("attack.tune.fractions=[0.5]").profile
+    assert attack_digest(idle, "full") == attack_digest(load_mini().profile, "full")
+
+
+def test_other_weights_under_the_same_path_make_another_job(load_mini: Load, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    found = set()
+    for text in ("one", "two"):
+        weights.write_text(text)
+        content_digest.cache_clear()
+        profile = load_mini(f"model.weights={weights}").profile
+        found |= {defense_digest(profile, {}), attack_digest(profile, "full")}
+    assert len(found) == 4
 
 
 def test_a_name_ends_in_both_digests(load_mini: Load) -> None:

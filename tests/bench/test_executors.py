@@ -101,6 +101,9 @@ def test_closing_ends_what_is_under_way(light: Any, make_job: Make, tmp_path: Pa
     executor = LocalProcesses(light.perform, 1)
     executor.submit(make_job("slow"))
     process = executor._workers[0].process
+    while not (tmp_path / "slow").exists():
+        time.sleep(0.05)
+    assert process.pid is not None and os.getpgid(process.pid) != os.getpgid(0), "Ctrl-C at a terminal reaches it, too"
     executor.close()
     assert not process.is_alive()
 
@@ -138,7 +141,8 @@ class TestRay:
     def cluster(self, tmp_path: Path) -> Any:
         """A cluster of this machine alone, with two cores."""
         ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'geotrap[ray]'")
-        ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)
+        here = {"address": "local", "_node_ip_address": "127.0.0.1"}
+        ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False, **here)
         yield ray
         ray.shutdown()
 

@@ -44,7 +44,19 @@ gpu = 1.0
     [
         ('[defenses.lox]\nweights_of = { defended = "stron" }\n', "did you mean 'strong'"),
         ('[defenses.lox]\nweights_of = { defended = "lox" }\n', "waits for its own weights"),
-        ('[defenses.lox]\nweights_of = { defendd = "strong" }\n', "has no such option. Did you mean 'defended'"),
+        (
+            '[defenses.a]\nmethod = "lox"\nweights_of = { defended = "strong", undefended = "b" }\n'
+            '[defenses.b]\nmethod = "lox"\nweights_of = { defended = "strong", undefended = "a" }\n',
+            "waits for its own weights",
+        ),
+        (
+            '[defenses.lox]\nweights_of = { defendd = "strong" }\n',
+            "takes no weights as that option. Did you mean 'defended'",
+        ),
+        ('[defenses.lox]\nweights_of = { rank = "strong" }\n', "takes no weights as that option"),
+        ('[defenses.seam]\nweights_of = { lr = "strong" }\n', "takes none at all"),
+        ('[defenses.seam]\nset = ["train.seed=3"]\n', "name the seeds in `seeds`"),
+        ('[defenses.seam]\nset = ["defense.method=tar"]\n', "name it in `method`"),
         ("[defenses.gaussloc]\n", "gausslock"),
         ('[defenses.seam]\nset = ["train.stepz=3"]\n', "did you mean 'train.steps'"),
         ('[defenses.seam]\nset = ["train.steps"]\n', "no key and value"),
@@ -119,9 +131,8 @@ def test_names_tell_apart_what_acts_and_nothing_else(write_grid: Write, mini_pro
     assert attacked[lora] != before[lora]
 
 
-def test_the_budget_of_the_other_grid_is_that_of_each_defense(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_budget_of_the_other_grid_is_that_of_each_defense() -> None:
     """Steps times gradients of a step, within a step of what the grid allows."""
-    monkeypatch.setenv("GEOTRAP_DATA__ROOT", str(QUICK.parent))
     loaded = load_grid(QUICK.with_name("equal_budget.toml"))
     some = {label: entry for label, entry in loaded.grid.defenses.items() if label not in ("none", "lox", "noise")}
     grid = loaded.grid.model_copy(update={"defenses": some})

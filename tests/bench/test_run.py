@@ -121,6 +121,35 @@ def test_a_grid_from_dry_run_to_rerun(
     assert board(folder)["strong"] == rows["strong"]
 
 
+def test_a_control_that_is_asked_for_later_is_measured(write_grid: Write, tmp_path: Path, worked: list[str]) -> None:
+    grid = write_grid()
+    text = grid.read_text().replace('"lora", "sgd"', '"sgd"')
+    grid.write_text(text)
+    assert main(["bench", str(grid), "--quiet"]) == 0
+    worked.clear()
+    grid.write_text(text.replace('"eval.objects=1"', '"eval.objects=1", "attack.controls=scratch"'))
+    assert main(["bench", str(grid), "--quiet"]) == 0
+    assert worked == ["mini, none, seed 0: sgd", "mini, strong, seed 0: sgd"]
+    lines = (tmp_path / "runs" / "bench-grid" / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["cell"]["subject"] for line in lines].count("scratch") == 1
+    worked.clear()
+    assert main(["bench", str(grid), "--quiet"]) == 0
+    assert worked == []
+
+
+def test_results_of_other_objects_are_not_taken_for_these(
+    write_grid: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from geotrap_cli.data.procedural.dataset import ProceduralDataset
+
+    grid = write_grid()
+    grid.write_text(grid.read_text().replace('"lora", "sgd"', '"sgd"'))
+    assert main(["bench", str(grid), "--quiet"]) == 0
+    monkeypatch.setattr(ProceduralDataset, "fingerprint", lambda _: "another")
+    assert main(["bench", str(grid), "--quiet"]) == 2
+    assert "the data of profile 'mini' are not those that" in capsys.readouterr().err
+
+
 def test_what_failed_is_not_measured_and_is_tried_again(
     write_grid: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,10 +104,24 @@ def test_without_trials_nothing_is_set_aside(write_grid: Write) -> None:
         ('[tune]\ntrials = 2\nattacks = ["loraa"]\n', "lora"),
         ("[tune]\ntrials = 2\ntrial = 3\n", r"did you mean 'tune\.trials'"),
         ('[tune]\ntrials = 2\nset = ["train.stepz=3"]\n', r"did you mean 'train\.steps'"),
-        ('[tune]\ntrials = 2\nset = ["data.set_aside=0.0"]\n', "source objects"),
-        ('[tune]\ntrials = 2\nset = ["eval.split=validation"]\n', "would report"),
+        ('[tune]\ntrials = 2\nset = ["data.set_aside=0.0"]\n', "would see those that the leaderboard reports"),
+        ('[tune]\ntrials = 2\nset = ["data.seed=5"]\n', "would see those that the leaderboard reports"),
+        ('[tune]\ntrials = 2\nset = ["eval.split=validation"]\n', "measured on validation objects"),
+        ('[tune]\ntrials = 2\nset = ["attack.controls=scratch"]\n', "trials have none"),
+        ('[tune]\ntrials = 2\nset = ["attack.tune.trials=3"]\n', "as they are set"),
+        ('[tune]\ntrials = 2\nset = ["attack.seed=3"]\n', "name the seeds"),
     ],
 )
 def test_tuning_without_sense_is_refused(write_grid: Write, more: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         plan_trials(plan(write_grid, more), ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [("data.set_aside=0.0", "source objects"), ("eval.split=validation", "would report")]
+)
+def test_a_grid_without_objects_to_choose_by_is_refused(write_grid: Write, value: str, message: str) -> None:
+    path = write_grid(TUNE)
+    path.write_text(path.read_text().replace('"eval.objects=1"', f'"eval.objects=1", "{value}"'))
+    with pytest.raises(UsageError, match=message):
+        plan_trials(plan_bench(load_grid(path), CommonOptions()), ENTRY)

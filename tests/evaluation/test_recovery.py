@@ -120,6 +120,8 @@ def test_median_is_kaplan_meier() -> None:
     assert median_steps([10, Censored(40), Censored(40)]) == Censored(40)
     # A seed lost at 15 leaves 2 at risk: S(20) = 2/3 * 1/2.
     assert median_steps([10, Censored(15), 20, 30]) == 20
+    # 24 seeds, half of them censored: the product of shares ends a little above 1/2.
+    assert median_steps([*range(1, 13), *12 * [Censored(40)]]) == 12
 
 
 def test_log_rank_tells_apart_what_differs() -> None:

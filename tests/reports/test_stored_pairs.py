@@ -21,12 +21,17 @@ PROFILE = "[eval]\nrecover_threshold = 0.8\n"
 
 
 def fill(
-    path: Path, cells: Sequence[Cell], created: str = "2026-01-01", profile: str = PROFILE, **weights: str
+    path: Path,
+    cells: Sequence[Cell],
+    created: str = "2026-01-01",
+    profile: str = PROFILE,
+    code: str = "1",
+    **weights: str,
 ) -> Path:
     store = ResultsStore(path)
     for cell in cells:
         digest = {**WEIGHTS, **weights}[cell.subject]
-        inputs = {"weights": digest, "subject": cell.subject, "method": cell.method, "seed": cell.seed}
+        inputs = {"weights": digest, "subject": cell.subject, "method": cell.method, "seed": cell.seed, "code": code}
         store.append(
             StoredCell(
                 content_key(inputs), inputs, digest, "u", f"runs/{created}", "runs/train", created, profile, "p", cell
@@ -60,6 +65,17 @@ def test_undefended_cells_serve_every_defense_and_the_newest_is_compared(tmp_pat
     assert named.pairs[0].defended == cells[1]
     with pytest.raises(UsageError, match="no attack on defended weights x"):
         select_stored([path], weights="x")
+
+
+def test_halves_of_two_versions_of_the_program_make_no_pair(tmp_path: Path, make_pair: Any) -> None:
+    old, new = make_pair(STRONG, RESISTING), make_pair(RESISTING, STRONG)
+    path = fill(tmp_path / "s.jsonl", old)
+    fill(path, new[:1], created="2026-01-02", code="2")
+    (pair,) = select_stored([path]).pairs
+    assert (pair.undefended, pair.defended) == tuple(old)
+    fill(path, new[1:], created="2026-01-03", code="2")
+    (pair,) = select_stored([path]).pairs
+    assert (pair.undefended, pair.defended) == tuple(new)
 
 
 def test_what_settings_were_chosen_by_does_not_keep_the_test_out(tmp_path: Path, make_pair: Any) -> None:

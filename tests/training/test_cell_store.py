@@ -117,7 +117,7 @@ def test_content_is_that_of_all_files_of_a_folder_and_their_names(tmp_path: Path
 
 def test_other_code_measures_anew(attacks: Attacks, monkeypatch: pytest.MonkeyPatch) -> None:
     assert attacks() == 0
-    monkeypatch.setattr(cell_store, "code_version", lambda _: "another")
+    monkeypatch.setattr(cell_store, "attack_code", lambda *_: "another")
     assert attacks() == 0
     assert len(attacks.measured) == 4
 
@@ -143,13 +143,3 @@ def test_stores_of_two_machines_compare_as_one(attacks: Attacks, tmp_path: Path,
     document = json.loads(capsys.readouterr().out)
     assert {attack["attack"] for attack in document["attacks"]} == {"lora, seed 0", "lora, seed 1"}
     assert document["seeds"][0]["seeds"] == [0, 1]
-
-
-def test_code_version_tells_sources_apart(tmp_path: Path) -> None:
-    plugin = tmp_path / "plugin.py"
-    versions = set()
-    for text in ("a = 1\n", "a = 2\n"):
-        plugin.write_text(text)
-        cell_store._digest_sources.cache_clear()
-        versions.add(cell_store._digest_sources(plugin))
-    assert len(versions) == 2

@@ -103,8 +103,10 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _work(perform: Perform, job: Job, answer: Connection) -> None:
+    # Ctrl-C at a terminal reaches every process of its group: here, close() alone is to ask for the checkpoint.
+    os.setpgrp()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Interrupted, it has written its checkpoint; the pipe then ends without an answer.
+    # Asked, it has written its checkpoint; the pipe then ends without an answer.
     with contextlib.suppress(KeyboardInterrupt):
         answer.send(perform(job))
 

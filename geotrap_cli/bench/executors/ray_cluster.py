@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from geotrap_cli.bench.executors.base import Perform
@@ -11,7 +12,7 @@ from geotrap_cli.errors import GeotrapError
 
 
 class RayCluster:
-    """Does jobs as tasks of the cluster that Ray finds (``RAY_ADDRESS``), else of one that it starts on this machine.
+    """Does jobs as tasks of the cluster that ``RAY_ADDRESS`` names, else of one that it starts for this machine alone.
 
     Every node has to see the folder of the grid's runs under the same path.
 
@@ -27,7 +28,9 @@ class RayCluster:
         self._ray = _load_ray()
         self._began = not self._ray.is_initialized()
         if self._began:
-            self._ray.init(log_to_driver=False, include_dashboard=False)
+            # Left to itself, Ray would take the address of the network for a cluster of one machine, too.
+            alone = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "_node_ip_address": "127.0.0.1"}
+            self._ray.init(log_to_driver=False, include_dashboard=False, **alone)
         self._needs = {"CPU": table.cpus, "GPU": table.gpus}
         # A task that dies is begun again by the schedule, which counts how often.
         options = {"num_cpus": table.cpus, "num_gpus": table.gpus, "max_retries": 0, "max_calls": 1}
