@@ -76,7 +76,8 @@ def attack_digest(profile: Profile, key: str) -> str:
 def _files(profile: Profile, config: Iterable[tuple[str, object]]) -> dict[str, str | None]:
     """Return digests of what lies at the paths that are named: other weights under the same path act, too."""
     named = {name: value for name, value in config if isinstance(value, Path)}
-    return {name: content_digest(path) for name, path in {"model": Path(profile.model.weights), **named}.items()}
+    own = {"model.weights": Path(profile.model.weights), "loss.lpips_trunk": profile.loss.lpips_trunk}
+    return {name: path and content_digest(path) for name, path in {**own, **named}.items()}
 
 
 def _reads_adapter(profile: Profile, defense: Defense) -> bool:

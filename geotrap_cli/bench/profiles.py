@@ -17,7 +17,8 @@ from geotrap_cli.plugins import load_plugin, suggestion
 from geotrap_cli.profile.files import find_profile
 from geotrap_cli.profile.load import LoadedProfile
 from geotrap_cli.training.attack_plan import plan_attacks
-from geotrap_cli.training.defense import load_defense, measured_traps
+from geotrap_cli.training.defense import load_defense
+from geotrap_cli.training.trap_set import measured_traps
 
 Entry = tuple[str, str]
 DEFENSE_TABLES = ("train", "defense", "traps", "aggregation", "retain", "robust", "layers")

@@ -130,7 +130,9 @@ class LpipsTerm(PerceptualTerm):
     def __init__(self, trunk: str | Path | None = None, *, download: bool = True) -> None:
         super().__init__()
         path = Path(trunk) if trunk is not None else _cached_trunk(download)
-        self.verified = _is_torchvision_trunk(path)
+        self.digest = _digest(path)
+        # torchvision's file name says how it begins.
+        self.verified = self.digest.startswith(_TRUNK_DIGEST)
         self.name = "lpips" if self.verified else "lpips_custom_trunk"
         self.network = _assemble(_read_trunk(path), path).requires_grad_(False).eval()
 
@@ -183,14 +185,14 @@ def _cached_trunk(download: bool) -> Path:
     return path
 
 
-def _is_torchvision_trunk(path: Path) -> bool:
-    """Whether the file's SHA-256 begins as torchvision's file name says."""
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of the file."""
     digest = hashlib.sha256()
     try:
         feed_file(digest, path)
     except OSError as error:
         raise UsageError(f"the LPIPS trunk {path} cannot be read ({error.strerror})", hint=_TRUNK_HINT) from error
-    return digest.hexdigest().startswith(_TRUNK_DIGEST)
+    return digest.hexdigest()
 
 
 def _read_trunk(path: Path) -> dict[str, Tensor]:

@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from geotrap_cli.profile.layers import Layers
+from geotrap_cli.models.hub import HubId
+from geotrap_cli.profile.layers import Layers, Origin
 
-PATH_KEYS = ("model.weights", "data.root", "data.cache", "attack.data.root", "attack.data.cache")
+PATH_KEYS = (
+    "model.weights",
+    "data.root",
+    "data.cache",
+    "attack.data.root",
+    "attack.data.cache",
+    "loss.lpips_trunk",
+)
 NAMED_WEIGHTS = ("shipped", "random")
 
 
@@ -20,8 +28,12 @@ def make_paths_absolute(layers: Layers) -> None:
         for table in tables:
             values = values.get(table) if isinstance(values, Mapping) else None
         stated = values.get(key) if isinstance(values, Mapping) else None
-        if isinstance(stated, str) and not (dotted == "model.weights" and stated in NAMED_WEIGHTS):
-            values[key] = str(layers.origins[dotted].folder / Path(stated).expanduser())
+        if not isinstance(stated, str) or (dotted == "model.weights" and stated in NAMED_WEIGHTS):
+            continue
+        path = _absolute(stated, layers.origins[dotted])
+        # An id on the hub looks like a path of two parts; what is there is a path.
+        if dotted != "model.weights" or path.exists() or HubId.parse(stated) is None:
+            values[key] = str(path)
 
 
 def absolute_options(config: Any, options: Mapping[str, Any], dotted: str, layers: Layers) -> dict[str, Any]:
@@ -30,5 +42,13 @@ def absolute_options(config: Any, options: Mapping[str, Any], dotted: str, layer
     for name, info in config.model_fields.items():
         origin = layers.origin_of(f"{dotted}.{name}")
         if origin and isinstance(absolute.get(name), str) and "Path" in str(info.annotation):
-            absolute[name] = str(origin.folder / Path(absolute[name]).expanduser())
+            absolute[name] = str(_absolute(absolute[name], origin))
     return absolute
+
+
+def _absolute(stated: str, origin: Origin) -> Path:
+    """Return a path as it is from the folder of its origin; a ``~`` that names nobody stays as it is."""
+    try:
+        return origin.folder / Path(stated).expanduser()
+    except RuntimeError:
+        return origin.folder / stated

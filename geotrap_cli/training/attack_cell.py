@@ -128,9 +128,10 @@ class CellRunner:
         self, objective: AttackObjective, trained: Mapping[str, torch.nn.Parameter], console: Console, quiet: bool
     ) -> bool:
         """Take the steps and the last measurement; return whether all numbers stayed finite."""
-        finite = self._stays_finite(lambda: self._take_steps(objective, trained, console, quiet), console)
+        say = Console(quiet=True) if quiet else console
+        finite = self._stays_finite(lambda: self._take_steps(objective, trained, console, quiet), say)
         self.model = self.bench.processes.joined(self.model)
-        return finite and self._stays_finite(self._end, console)
+        return finite and self._stays_finite(self._end, say)
 
     def _stays_finite(self, action: Callable[[], None], console: Console) -> bool:
         try:

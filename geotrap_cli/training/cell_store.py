@@ -132,7 +132,7 @@ class CellStore:
             },
             "measures": {
                 "views": profile.eval.views,
-                "scorer": None if self.scorer is None else self.scorer.name,
+                "scorer": None if self.scorer is None else [self.scorer.name, self.scorer.digest],
                 "loss": profile.loss.model_dump(mode="json", exclude={"lpips_trunk"}),
                 "precision": profile.train.precision,
                 "device": profile.device.model_dump(mode="json", exclude={"read_ahead"}),

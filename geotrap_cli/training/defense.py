@@ -37,7 +37,7 @@ from geotrap_cli.training.loop import LoopHooks, LoopSettings, Metrics, optimise
 from geotrap_cli.training.processes import Processes, join_processes
 from geotrap_cli.training.schedules import make_schedule
 from geotrap_cli.training.shared_run import create_or_resume_shared
-from geotrap_cli.training.trap_set import TrapSet
+from geotrap_cli.training.trap_set import measured_traps
 from geotrap_cli.training.workbench import Workbench, open_model, open_workbench, prepare_views
 from geotrap_cli.usage import Usage
 
@@ -169,20 +169,6 @@ def load_defense(profile: Profile) -> Defense:
     key = profile.defense.method
     defense: Defense = build_plugin("geotrap.defenses", key, profile.defense.options(key))
     return defense
-
-
-def measured_traps(profile: Profile, defense: Defense) -> TrapSet | None:
-    """Return the traps of a profile, which a defense minimises or which are measured after it; None where it has none.
-
-    Raises:
-        UsageError: There is none, and the defense minimises them.
-    """
-    if profile.traps:
-        return TrapSet.from_profile(profile)
-    if defense.uses_traps:
-        what = f"the profile has no [traps.KEY] table, and defense '{defense.key}' minimises traps"
-        raise UsageError(what, "Add one, for example [traps.position]")
-    return None
 
 
 def _prepare(bench: Workbench, objective: StepObjective | None, console: Console, quiet: bool) -> None:

@@ -28,6 +28,7 @@ from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.meta import meta_model
 from geotrap_cli.training.precision import pick_device, resolve_precision
 from geotrap_cli.training.robust.cost import extra_passes
+from geotrap_cli.training.trap_set import measured_traps
 from geotrap_cli.training.tuning import is_tunable
 
 FLOAT_BYTES = 4
@@ -145,13 +146,15 @@ def plan_defense(options: CommonOptions, loaded: LoadedProfile) -> Plan:
     """Return what ``geotrap train`` would do.
 
     Raises:
-        UsageError: A unit does not exist, or the weights' folder is no model.
+        UsageError: A unit does not exist, the weights' folder is no model, or there is no trap for a defense that
+            minimises traps.
     """
     profile, model = loaded.profile, meta_model(loaded.profile)
     trained = select_parameters(model, *layer_choice(model, profile))
     cost = count_object(model, profile.model.gradient_checkpointing)
     batch, key = profile.train.batch_size, profile.defense.method
     defense: Defense = build_plugin("geotrap.defenses", key, profile.defense.options(key))
+    measured_traps(profile, defense)
     reads_robust = "robust" not in defense.ignores
     extra = extra_passes(profile.robust if reads_robust else RobustTable())
     steps = _steps_of(defense, profile, defense.gradients + extra.backward)

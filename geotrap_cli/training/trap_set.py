@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from geotrap_cli.aggregation import METHODS, aggregate, check_aggregation
+from geotrap_cli.defenses import Defense
 from geotrap_cli.errors import UsageError
 from geotrap_cli.gaussians import GaussianBatch
 from geotrap_cli.plugins import build_plugin
@@ -77,6 +78,20 @@ class TrapSet:
             key: {"raw": r.raw, "weighted": r.weighted, "relative": _present(r.relative_raw)}
             for key, r in reports.items()
         }
+
+
+def measured_traps(profile: Profile, defense: Defense) -> TrapSet | None:
+    """Return the traps of a profile, which a defense minimises or which are measured after it; None where it has none.
+
+    Raises:
+        UsageError: There is none, and the defense minimises them.
+    """
+    if profile.traps:
+        return TrapSet.from_profile(profile)
+    if defense.uses_traps:
+        what = f"the profile has no [traps.KEY] table, and defense '{defense.key}' minimises traps"
+        raise UsageError(what, "Add one, for example [traps.position]")
+    return None
 
 
 def load_trap(key: str, options: dict[str, Any] | None = None) -> Trap:

@@ -9,9 +9,9 @@ from torch import nn
 
 from geotrap_attacks._sweep import Distinct
 from geotrap_cli.attacks import Attack, AttackConfig
-from geotrap_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from geotrap_cli.attacks import AttackSetting
     from geotrap_cli.models.generator import GaussianGenerator
 
 Head = Literal["conv", "conv_out"]
@@ -44,17 +44,16 @@ class HeadAttack(Attack):
         super().__init__(config)
         self.head = head
 
-    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
-        """Freeze all but the head.
+    def misfit(self, setting: AttackSetting) -> str | None:
+        """A head that is fused has no 1x1 convolution."""
+        if range(setting.head_layers)[LAYERS[self.head]]:
+            return None
+        return "the head of this generator is fused, so there is no 1x1 convolution to train"
 
-        Raises:
-            UsageError: The generator's 1x1 convolution is fused away and nothing else is to be trained.
-        """
+    def prepare(self, model: GaussianGenerator) -> dict[str, nn.Parameter]:
+        """Freeze all but the head."""
         members = model.units()
         names = {name for unit in model.head_units[LAYERS[self.head]] for name in members[unit]}
-        if not names:
-            what = f"attack.{self.key}: the head of this generator is fused, so there is no 1x1 convolution to train"
-            raise UsageError(what, f"Set attack.{self.key}.heads=conv_out")
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in names)
         return {name: parameter for name, parameter in model.named_parameters() if name in names}

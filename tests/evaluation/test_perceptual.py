@@ -152,9 +152,12 @@ def test_other_weights_are_not_called_lpips(lpips_term: perceptual.LpipsTerm) ->
 def test_trunk_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "vgg16-397923af.pth"
     path.write_bytes(b"abc")
-    assert not perceptual._is_torchvision_trunk(path)
-    monkeypatch.setattr(perceptual, "_TRUNK_DIGEST", "ba7816bf")  # SHA-256 of "abc"
-    assert perceptual._is_torchvision_trunk(path)
+    monkeypatch.setattr(perceptual, "_read_trunk", lambda _: {})
+    monkeypatch.setattr(perceptual, "_assemble", lambda *_: torch.nn.Identity())
+    term = perceptual.LpipsTerm(path)
+    assert not term.verified and term.digest.startswith("ba7816bf")  # SHA-256 of "abc"
+    monkeypatch.setattr(perceptual, "_TRUNK_DIGEST", "ba7816bf")
+    assert perceptual.LpipsTerm(path).verified
 
 
 def test_building_lpips_leaves_the_random_stream_alone(trunk: Path) -> None:

@@ -172,10 +172,22 @@ class TestFinding:
 class TestPaths:
     def test_relative_to_the_file_that_states_them(self, write_profile: WriteProfile, tmp_path: Path) -> None:
         write_profile("lib/base.toml", '[data]\ncache = "cache"\n')
-        path = write_profile("own/mine.toml", 'extends = "../lib/base"\n[model]\nweights = "w/model"\n')
+        text = 'extends = "../lib/base"\n[model]\nweights = "w/model"\n[loss]\nlpips_trunk = "vgg.pth"\n'
+        path = write_profile("own/mine.toml", text)
+        (tmp_path / "own" / "w" / "model").mkdir(parents=True)
         profile = load_profile(path).profile
         assert profile.data.cache == tmp_path / "lib" / "cache"
         assert Path(profile.model.weights) == tmp_path / "own" / "w" / "model"
+        assert profile.loss.lpips_trunk == tmp_path / "own" / "vgg.pth"
+
+    @pytest.mark.parametrize("id", ["ashawkey/LGM", "ashawkey/LGM@main"])
+    def test_an_id_on_the_hub_is_no_path(self, write_profile: WriteProfile, id: str) -> None:
+        path = write_profile("own/mine.toml", f'[model]\nweights = "{id}"\n')
+        assert load_profile(path).profile.model.weights == id
+
+    def test_a_home_of_nobody_stays_as_it_is(self) -> None:
+        root = load_profile(overrides=["data.cache=~nobody-of-that-name/x"]).profile.data.cache
+        assert root is not None and root.parts[-2:] == ("~nobody-of-that-name", "x")
 
     def test_set_and_environment_are_relative_to_the_working_folder(
         self, write_profile: WriteProfile, tmp_path: Path

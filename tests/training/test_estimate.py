@@ -214,6 +214,15 @@ class TestCommand:
         assert main(["train", "--dry-run", "--profile", str(mini_profile), "--set", override]) == 2
         assert told in capsys.readouterr().err
 
+    def test_no_trap_fails_at_once(
+        self, tmp_path: Path, mini_profile: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        bare = tmp_path / "bare.toml"
+        text = mini_profile.read_text().replace("[traps.position]\n", "").replace("[traps.opacity]\n", "")
+        bare.write_text(text)
+        assert main(["train", "--dry-run", "--profile", str(bare)]) == 2
+        assert "the profile has no [traps.KEY] table" in capsys.readouterr().err
+
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
