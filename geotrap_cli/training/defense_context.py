@@ -52,7 +52,7 @@ class DefenseContext:
         self.teacher = teacher.eval().requires_grad_(False)
         self.seed, self.device = bench.profile.train.seed, bench.device
         self.batch_size, self.steps = bench.profile.train.batch_size, bench.profile.train.steps
-        self._samplers: dict[tuple[str, Stream], ViewSampler] = {}
+        self._samplers: dict[tuple[Stream, tuple[str, ...]], ViewSampler] = {}
 
     def start_training(self) -> None:
         """Make the generator ready for its steps; what is trained may be other parameters afterwards."""
@@ -114,12 +114,16 @@ class DefenseContext:
         return self.traps.aggregate(self.traps.losses(gaussians)).mean()
 
     def target_draw(self, draw: int, stream: Stream, ids: Sequence[str] | None = None) -> ViewBatch:
-        """Return batch ``draw`` of a defense's own draws of target objects (of ``ids``), with supervised views."""
-        return self._draw("target", ids or self.bench.splits.defense_target, draw, stream)
+        """Return batch ``draw`` of a defense's own draws of target objects (of ``ids``), with supervised views.
+
+        Raises:
+            UsageError: ``ids`` is empty.
+        """
+        return self._draw(self.bench.splits.defense_target if ids is None else ids, draw, stream)
 
     def source_draw(self, draw: int, stream: Stream) -> ViewBatch:
         """Return batch ``draw`` of a defense's own draws of source objects, with supervised views."""
-        return self._draw("source", self.bench.splits.source_train, draw, stream)
+        return self._draw(self.bench.splits.source_train, draw, stream)
 
     def generator(self, step: int, stream: Stream) -> torch.Generator:
         """Return random numbers of a step, on the device."""
@@ -150,10 +154,10 @@ class DefenseContext:
     def _reconstruction(self) -> ReconstructionLoss:
         return self.bench.reconstruction_loss()
 
-    def _draw(self, kind: str, ids: Sequence[str], draw: int, stream: Stream) -> ViewBatch:
-        sampler = self._samplers.get((kind, stream))
+    def _draw(self, ids: Sequence[str], draw: int, stream: Stream) -> ViewBatch:
+        key = stream, tuple(ids)
+        sampler = self._samplers.get(key)
         if sampler is None:
             views = self.bench.profile.train.supervised_views
-            sampler = self.bench.sampler(ids, views, derived_seed(self.seed, stream))
-            self._samplers[kind, stream] = sampler
+            sampler = self._samplers[key] = self.bench.sampler(ids, views, derived_seed(self.seed, stream))
         return sampler.batch(draw, self.batch_size).to(self.device)

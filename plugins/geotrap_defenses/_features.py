@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from geotrap_cli.errors import UsageError
-from geotrap_cli.models.generator import GaussianGenerator
+from geotrap_cli.models.generator import INPUT_CHANNELS, GaussianGenerator
 from geotrap_cli.plugins import suggestion
 
 Head = Annotated[
@@ -52,23 +52,57 @@ def find_head(model: GaussianGenerator, name: str | None, option: str) -> str:
     """Return the module of that name, or the first one after the last nonlinearity where none is named.
 
     Raises:
-        UsageError: The generator has no such module.
+        UsageError: The generator has no such module, or what it takes in is not ``[B·V, C, H, W]``.
     """
-    return _find(model, name or model.head_units[0], option)
+    return model.head_units[0] if name is None else _checked(model, [name], option, inputs=True)[0]
 
 
 def find_layer(model: GaussianGenerator, name: str | None, option: str) -> str:
     """Return the module of that name, or the bottleneck where none is named.
 
     Raises:
-        UsageError: The generator has no such module.
+        UsageError: The generator has no such module, or what it puts out is not ``[B·V, C, H, W]``.
     """
-    return _find(model, name or model.bottleneck, option)
+    return model.bottleneck if name is None else _checked(model, [name], option)[0]
 
 
-def _find(model: GaussianGenerator, name: str, option: str) -> str:
-    check_modules(model, [name], option)
-    return name
+def find_layers(model: GaussianGenerator, names: Sequence[str], option: str) -> list[str]:
+    """Return the modules of these names, or one a resolution where none is named.
+
+    Every list of modules is replaced by its members, which are what is called.
+
+    Raises:
+        UsageError: The generator has none of one of them, or what one puts out is not ``[B·V, C, H, W]``.
+    """
+    if not names:
+        return list(model.stages)
+    check_modules(model, names, option)
+    return _checked(model, [member for name in names for member in _members(model, name)], option)
+
+
+def _members(model: nn.Module, name: str) -> list[str]:
+    module = model.get_submodule(name)
+    if not isinstance(module, nn.ModuleList):
+        return [name]
+    # A block without attention has a list of places for it, with nothing there.
+    members = [f"{name}.{index}" for index, member in enumerate(module) if member is not None]
+    return members or [name]
+
+
+def _checked(model: GaussianGenerator, names: list[str], option: str, inputs: bool = False) -> list[str]:
+    """Return the names of modules of which a forward pass of one object sees features, ``[B·V, C, H, W]``."""
+    check_modules(model, names, option)
+    sides = model.num_views, INPUT_CHANNELS, model.input_size, model.input_size
+    with torch.no_grad(), watch(model, names, inputs) as features:
+        model(torch.zeros(1, *sides, device=model.device, dtype=model.dtype))
+    does, hint = "takes in" if inputs else "puts out", f"Name another one, such as {model.bottleneck}"
+    for name in names:
+        found = features.by_name.get(name)
+        if found is None:
+            raise UsageError(f"{option}: the generator never calls '{name}'", hint)
+        if found.ndim != 4:
+            raise UsageError(f"{option}: what '{name}' {does} has {found.ndim} dimensions, a feature map has 4", hint)
+    return names
 
 
 @contextlib.contextmanager
@@ -100,18 +134,3 @@ def sample_rows(features: Tensor, count: int, generator: torch.Generator) -> Ten
     if len(rows) <= count:
         return rows
     return rows[torch.randperm(len(rows), generator=generator, device=rows.device)[:count]]
-
-
-def expand_modules(model: nn.Module, names: Sequence[str], option: str) -> list[str]:
-    """Return the names with every list of modules replaced by its members, which are what is called.
-
-    Raises:
-        UsageError: The generator has none of one of them.
-    """
-    check_modules(model, names, option)
-    expanded: list[str] = []
-    for name in names:
-        module = model.get_submodule(name)
-        inner = [f"{name}.{index}" for index in range(len(module))] if isinstance(module, nn.ModuleList) else [name]
-        expanded.extend(inner)
-    return expanded

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.directions import of_length, weight_gradient
-from geotrap_defenses._mix import AscentConfig
+from geotrap_defenses._mix import AscentConfig, as_numbers, set_gradients
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
@@ -61,11 +60,8 @@ class BoosterDefense(Defense):
         before = weight_gradient(context.model, loss)
         after = weight_gradient(context.model, loss, of_length(before, -self.config.radius))
         kept = context.retained(source)
-        retained = torch.autograd.grad(kept.loss, context.parameters, materialize_grads=True)
         here, there = (float(value.detach()) for value in seen)
         weight = 0.0 if there >= self.config.cap else (1 - context.share) * self.config.weight
-        for (name, parameter), keeping in zip(context.trained.items(), retained, strict=True):
-            parameter.grad = context.share * keeping + weight * (before[name] - after[name])
-        metrics = {name: float(value.detach()) for name, value in kept.metrics.items()}
+        set_gradients(context, kept, {name: weight * (before[name] - after[name]) for name in context.trained})
         total = context.share * float(kept.loss.detach()) + weight * (here - there)
-        return {"target_loss": here, "loss_after_step": there, **metrics, "total": total}
+        return {"target_loss": here, "loss_after_step": there, **as_numbers(kept.metrics), "total": total}

@@ -35,9 +35,11 @@ class ConditionNumberDefense(Defense):
     """p·K_distill + (1 − p)·[l1·R_well(S_R) + l2·R_ill(S_H)], S = XᵀX/n of the head's input features X.
 
     R_well = σ_max²/2 − ‖S‖²_F/(2k), zero where S is a multiple of the identity; R_ill = 1/(‖S‖²_F/(2k) − σ_min²/2),
-    which falls as target features become ill-conditioned; k is the number of features, σ_min the least eigenvalue that
-    is not zero. Source: Zheng et al., ICML 2025 (arXiv 2505.23760), whose code takes XᵀX unnormalised and k from the
-    input's last axis; here it is divided by n, so their weights do not carry over. It defends a linear head alone.
+    which falls as target features become ill-conditioned. k is the number of features; in R_ill, that of the directions
+    that are present, of which σ_min is the least eigenvalue: absent ones would pull the mean below σ_min².
+
+    Source: Zheng et al., ICML 2025 (arXiv 2505.23760), whose code takes XᵀX unnormalised and k from the input's last
+    axis; here it is divided by n, so their weights do not carry over. It defends a linear head alone.
     """
 
     key: ClassVar[str] = "condition_number"
@@ -77,9 +79,14 @@ class ConditionNumberDefense(Defense):
 
 
 def spectrum(rows: Tensor) -> Tensor:
-    """Return the eigenvalues of XᵀX/n + 1e-6·I for rows X ``[n, k]``, ascending, float64 ``[k]``."""
+    """Return the eigenvalues of XᵀX/n + 1e-6·I for rows X ``[n, k]``, ascending, float64 ``[k]``.
+
+    NaN where a row holds a NaN or an infinity, for which the solver itself would raise.
+    """
     x = rows.double()
     moments = x.mT @ x / len(x)
+    if not moments.isfinite().all():
+        return torch.full_like(moments[0], torch.nan)
     return torch.linalg.eigvalsh(moments + RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device))
 
 
@@ -89,16 +96,20 @@ def well_conditioned(eigenvalues: Tensor) -> Tensor:
 
 
 def ill_conditioned(eigenvalues: Tensor) -> Tensor:
-    """Return 1/(‖S‖²_F/(2k) − σ_min²/2), above zero; infinite where all eigenvalues are equal."""
-    return 2 / (eigenvalues.square().mean() - _least(eigenvalues).square())
+    """Return 1/(‖S‖²_F/(2k) − σ_min²/2) over the k directions that are present, above zero.
+
+    Where all of these are equal, or there is one, that would be a division by zero: it is 2/1e-12, without a gradient.
+    """
+    squares = _present(eigenvalues).square()
+    return 2 / (squares.mean() - squares[0]).clamp(min=RIDGE**2)
 
 
 def condition(eigenvalues: Tensor) -> Tensor:
     """Return σ_max/σ_min."""
-    return eigenvalues[-1] / _least(eigenvalues)
+    return eigenvalues[-1] / _present(eigenvalues)[0]
 
 
-def _least(eigenvalues: Tensor) -> Tensor:
-    """Return the least eigenvalue beyond the ridge; the largest where there is none."""
+def _present(eigenvalues: Tensor) -> Tensor:
+    """Return the eigenvalues beyond the ridge, ascending; the largest where there is none."""
     present = eigenvalues[eigenvalues > 2 * RIDGE]
-    return present[0] if len(present) else eigenvalues[-1]
+    return present if len(present) else eigenvalues[-1:]

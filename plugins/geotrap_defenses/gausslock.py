@@ -18,9 +18,9 @@ from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.energy_cap import EnergyCap
 from geotrap_cli.training.robust.gradients import backward_apart
 from geotrap_cli.training.trap_set import load_trap
+from geotrap_defenses._mix import as_numbers
+from geotrap_defenses._options import refuse_idle
 from geotrap_defenses._search import DECADES, LEARNING_RATE
-
-TEMPERATURE = 0.25
 
 
 class GausslockConfig(DefenseConfig):
@@ -30,19 +30,19 @@ class GausslockConfig(DefenseConfig):
     aggregation: Literal["logsumexp", "mean"] = Field(
         default="logsumexp", description="How the five traps become one loss."
     )
-    temperature: float = Field(default=TEMPERATURE, gt=0, description="τ of logsumexp.")
+    temperature: float = Field(default=0.25, gt=0, description="τ of logsumexp.")
     opacity: Literal["log", "logit"] = Field(default="log", description="What the opacity trap takes the mean of.")
     top_fraction: float = Field(
         default=0.02, gt=0, le=1, description="Share of the Gaussians, the most opaque ones, that it counts."
     )
-    energy_cap: float | None = Field(
-        default=3.0, gt=0, description="κ: largest energy of a tensor's trap gradient, in mean energies; none: no cap."
+    energy_cap: float = Field(
+        default=3.0, ge=0, description="κ: largest energy of a tensor's trap gradient, in mean energies; 0: no cap."
     )
 
     @model_validator(mode="after")
     def _options_act(self) -> GausslockConfig:
-        if self.aggregation == "mean" and self.temperature != TEMPERATURE:
-            raise ValueError("temperature acts in aggregation 'logsumexp' only")
+        if self.aggregation == "mean":
+            refuse_idle(self, "acts in aggregation 'logsumexp' only", "temperature")
         return self
 
 
@@ -83,8 +83,8 @@ class GausslockDefense(Defense):
             "color": {},
         }
         self.traps = {key: load_trap(key, given) for key, given in options.items()}
-        cap = self.config.energy_cap
-        self.treatments = [] if cap is None else [EnergyCap(cap, len(context.trained))]
+        cap, option = self.config.energy_cap, "defense.gausslock.energy_cap"
+        self.treatments = [EnergyCap(cap, len(context.trained), option, "set it to 0")] if cap > 0 else []
 
     def step(self, context: DefenseContext, source: ViewBatch, target: ViewBatch, step: int) -> Metrics:
         """Set the gradients of a step."""
@@ -93,8 +93,7 @@ class GausslockDefense(Defense):
         trap_total = (1 - context.share) * self.config.weight * locked
         retain_total = context.share * kept.loss
         treated = backward_apart(trap_total, retain_total, context.parameters, self.treatments)
-        metrics = {"locked": locked, **kept.metrics, "total": trap_total + retain_total}
-        return {name: float(value.detach()) for name, value in metrics.items()} | treated
+        return as_numbers({"locked": locked, **kept.metrics, "total": trap_total + retain_total}) | treated
 
     def locked(self, gaussians: GaussianBatch) -> Tensor:
         """Return A of the five traps, mean over objects, a scalar."""

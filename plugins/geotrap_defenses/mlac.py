@@ -27,6 +27,8 @@ from geotrap_defenses._mix import backward, capped, mixed
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 Weights = dict[str, Tensor]
+LEAST_SCORE = 1e-6
+"""ε, what a score of zero counts as under the logarithm."""
 
 
 class MlacConfig(DefenseConfig):
@@ -34,7 +36,10 @@ class MlacConfig(DefenseConfig):
 
     weight: float = Field(default=10.0, gt=0, description="Weight of the censored score beside the distillation.")
     cap: float = Field(
-        default=0.9, gt=0, description="Score from which on nothing pushes (share of the variance that is not decoded)."
+        default=0.9,
+        gt=0,
+        le=1,
+        description="Score from which on nothing pushes (share of the variance that is not decoded).",
     )
     inner_steps: Count = Field(default=2, description="Length of the simulated attack, K (its gradient steps).")
     lr: float = Field(default=1e-2, gt=0, description="Its learning rate, plain gradient descent.")
@@ -47,14 +52,18 @@ class MlacConfig(DefenseConfig):
 
 
 class MlacDefense(Defense):
-    """p·K_distill − (1 − p)·w·mean_k L_b(φ_k(θ)), φ_0 = θ and φ_{k+1} = φ_k − a·∇L_in(φ_k; D_H), for k = 1 … K.
+    """p·K_distill − (1 − p)·w·mean_k log(L_b(φ_k(θ)) + ε), φ_0 = θ, φ_{k+1} = φ_k − a·∇L_in(φ_k; D_H), k = 1 … K.
 
     L_in is the mean squared distance of the raw channels of target objects to those of the undefended generator: what
     an attacker at best restores, and, unlike a rendering, twice differentiable. Before φ_k is scored the head is fitted
     anew to them by ridge regression, so that an output that is wrong but decodable earns nothing: the score is the
     share of their variance that no linear head decodes, bounded by ``cap``. The fitted head is constant for the
-    gradient, which is exact for the ridge objective. Source: MLAC (Henderson et al. 2023, arXiv 2211.14946), whose
-    adversary also learns its learning rate; raw channels as the inner loss are our inference.
+    gradient, which is exact in the limit of a small ridge only: the score leaves the penalty out.
+
+    Source: MLAC (Henderson et al. 2023, arXiv 2211.14946), whose adversary also learns its learning rate; raw channels
+    as the inner loss are our inference. The logarithm is our deviation: at θ_0 the attacker has nothing to restore and
+    its own head decodes everything, so that the score itself is at its least there, without a gradient, and K_distill
+    alone would move the weights. As in RepNoise, the gradient of the logarithm grows as 1/s instead.
     """
 
     key: ClassVar[str] = "mlac"
@@ -82,7 +91,7 @@ class MlacDefense(Defense):
 
     @property
     def gradients(self) -> float:
-        """The same; a gradient that is differentiated again counts once more."""
+        """Gradients of a batch that a step takes; one that is differentiated again counts once more."""
         return 1.0 + (3 if self.config.second_order else 2) * self.config.inner_steps
 
     @property
@@ -94,26 +103,25 @@ class MlacDefense(Defense):
         """Set the gradients of a step."""
         with self._second_order():
             scores = torch.stack(list(self.scores(target, step)))
-            own = -self.config.weight * capped(scores, self.config.cap).mean()
+            own = -self.config.weight * (capped(scores, self.config.cap) + LEAST_SCORE).log().mean()
             terms: LossTerms = mixed(context.share, context.retained(source), own, {"undecoded": scores.mean()})
             return backward(terms)
 
     def scores(self, target: ViewBatch, step: int) -> Iterator[Tensor]:
         """Yield the score after each step of the attack, with a graph to the trained parameters."""
         weights: Weights = dict(self.context.model.named_parameters())
+        taught = self.context.taught(target.images)
         for _ in range(self.config.inner_steps):
-            weights = self._descended(weights, self.inner_loss(target, weights))
-            yield self.score(target, weights, step)
+            weights = self._descended(weights, self.inner_loss(target, taught, weights))
+            yield self.score(target, taught, weights, step)
 
-    def inner_loss(self, target: ViewBatch, weights: Mapping[str, Tensor]) -> Tensor:
+    def inner_loss(self, target: ViewBatch, taught: GaussianBatch, weights: Mapping[str, Tensor]) -> Tensor:
         """Return L_in, a scalar."""
-        taught = self.context.taught(target.images).require_raw()
-        return F.mse_loss(self.context.gaussians(target.images, weights).require_raw(), taught)
+        return F.mse_loss(self.context.gaussians(target.images, weights).require_raw(), taught.require_raw())
 
-    def score(self, target: ViewBatch, weights: Mapping[str, Tensor], step: int) -> Tensor:
+    def score(self, target: ViewBatch, taught: GaussianBatch, weights: Mapping[str, Tensor], step: int) -> Tensor:
         """Return the share of the variance of the undefended raw channels that no linear head decodes, a scalar."""
         context, head = self.context, self.head
-        taught = context.taught(target.images)
         with watch(context.model, [head], inputs=True) as features:
             context.gaussians(target.images, weights)
         seen = features.by_name[head]
@@ -161,9 +169,13 @@ def cells(gaussians: GaussianBatch, count: int) -> Tensor:
 def undecoded(features: Tensor, targets: Tensor, ridge: float) -> Tensor:
     """Return 1 − R² of the ridge regression of ``targets`` [n, T] on ``features`` [n, F], a scalar in [0, 1].
 
-    The coefficients are constant for the gradient. Targets that do not vary are decoded by the intercept: zero.
+    The coefficients are constant for the gradient. Targets that do not vary are decoded by the intercept: zero. NaN
+    where features or targets hold a NaN or an infinity, for which the solver itself would raise.
     """
     x, y = features - features.mean(dim=0), targets - targets.mean(dim=0)
+    nan_or_zero = (x * 0).sum() + (y * 0).sum()
+    if nan_or_zero.isnan():
+        return nan_or_zero
     with torch.no_grad():
         moments = x.mT @ x
         penalty = ridge * moments.diagonal().mean() * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import Field
-
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig, LossTerms
 from geotrap_cli.search_ranges import Range, multiples
-from geotrap_defenses._mix import capped
+from geotrap_defenses._mix import Cap, capped
 from geotrap_defenses._search import LEARNING_RATE
 
 
 class NaiveUnlearningConfig(DefenseConfig):
     """Options of gradient ascent."""
 
-    cap: float = Field(
-        default=0.5, gt=0, description="Attacker's loss from which on nothing pushes: bad enough (units of the loss)."
-    )
+    cap: Cap = 0.5
 
 
 class NaiveUnlearningDefense(Defense):

@@ -12,9 +12,8 @@ from geotrap_cli.training.control_weights import add_matched_noise
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.robust.streams import Stream, derived_seed
 from geotrap_defenses._noise import add_noise
+from geotrap_defenses._options import refuse_idle
 from geotrap_defenses.distill import DistillDefense
-
-SIGMA = 0.02
 
 
 class NoiseConfig(DefenseConfig):
@@ -24,12 +23,12 @@ class NoiseConfig(DefenseConfig):
         default=None,
         description="Weights of a defense, or its run folder, whose distance in each unit the noise has; unset: sigma.",
     )
-    sigma: float = Field(default=SIGMA, gt=0, description="Deviation of the noise (in RMS of each trained tensor).")
+    sigma: float = Field(default=0.02, gt=0, description="Deviation of the noise (in RMS of each trained tensor).")
 
     @model_validator(mode="after")
     def _options_act(self) -> NoiseConfig:
-        if self.like is not None and self.sigma != SIGMA:
-            raise ValueError("sigma does not act where `like` sets the length of the noise")
+        if self.like is not None:
+            refuse_idle(self, "does not act where `like` sets the length of the noise", "sigma")
         return self
 
 

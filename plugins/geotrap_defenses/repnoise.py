@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from geotrap_cli.data.batch import ViewBatch
@@ -15,9 +15,10 @@ from geotrap_cli.profile.base import Names
 from geotrap_cli.search_ranges import Range, multiples
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.robust.streams import Stream
-from geotrap_defenses._features import expand_modules, sample_rows, watch
+from geotrap_defenses._features import find_layers, sample_rows, watch
 from geotrap_defenses._mix import mixed
 from geotrap_defenses._mmd import mmd
+from geotrap_defenses._options import refuse_idle
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
@@ -32,6 +33,14 @@ class RepnoiseConfig(DefenseConfig):
         description="Modules whose outputs count; a list of modules stands for all in it. None: one a resolution.",
     )
     samples: int = Field(default=128, ge=2, description="Pixels of each layer that are compared (pixels).")
+
+    @model_validator(mode="after")
+    def _options_act(self) -> RepnoiseConfig:
+        if self.noise_weight == 0 == self.ascent_weight:
+            raise ValueError("noise_weight and ascent_weight are both 0, so there is no defense")
+        if self.noise_weight == 0:
+            refuse_idle(self, "acts where noise_weight > 0 only", "layers", "samples")
+        return self
 
 
 class RepnoiseDefense(Defense):
@@ -56,9 +65,7 @@ class RepnoiseDefense(Defense):
     def prepare(self, context: DefenseContext) -> None:
         """Find the layers."""
         super().prepare(context)
-        self.layers = expand_modules(
-            context.model, self.config.layers or context.model.stages, "defense.repnoise.layers"
-        )
+        self.layers = find_layers(context.model, self.config.layers, "defense.repnoise.layers")
 
     def losses(self, source: ViewBatch, target: ViewBatch, step: int) -> LossTerms:
         """Return the terms of a step."""

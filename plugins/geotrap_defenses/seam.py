@@ -14,8 +14,10 @@ from geotrap_cli.defenses import Defense, DefenseConfig
 from geotrap_cli.errors import UsageError
 from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
+from geotrap_cli.training.device_options import TF32_CAPABILITY
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.directions import norm, of_length, scaled, weight_gradient
+from geotrap_defenses._mix import as_numbers, set_gradients
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 Gradients = dict[str, Tensor]
@@ -58,11 +60,13 @@ class SeamDefense(Defense):
         """Refuse what the finite difference cannot work with.
 
         Raises:
-            UsageError: The generator computes in bf16.
+            UsageError: The generator computes in bf16, or in TF32, which PyTorch's convolutions on CUDA do by default.
         """
         super().prepare(context)
         if context.precision != "fp32":
             raise UsageError("defense.seam: a finite difference needs fp32", "Add --set train.precision=fp32")
+        if computes_in_tf32(context.device):
+            raise UsageError("defense.seam: a finite difference needs fp32, not TF32", "Add --set device.tf32=false")
 
     @property
     def gradients(self) -> float:
@@ -76,13 +80,10 @@ class SeamDefense(Defense):
         _, use = self._gradient(context, source)
         cosine, coupling = self._coupling(context, source, target, harm, use)
         kept = context.retained(source)
-        retained = torch.autograd.grad(kept.loss, context.parameters, materialize_grads=True)
-        own, pull = 1 - context.share, self.config.unlearn_weight / max(target_loss, LEAST_LOSS)
-        for (name, parameter), keeping in zip(context.trained.items(), retained, strict=True):
-            mine = self.config.weight * coupling[name] - pull * harm[name]
-            parameter.grad = context.share * keeping + own * mine
-        metrics = {name: float(value.detach()) for name, value in kept.metrics.items()}
-        return {"cosine": cosine, "target_loss": target_loss, **metrics}
+        share, pull = 1 - context.share, self.config.unlearn_weight / max(target_loss, LEAST_LOSS)
+        own = {name: share * (self.config.weight * coupling[name] - pull * harm[name]) for name in harm}
+        set_gradients(context, kept, own)
+        return {"cosine": cosine, "target_loss": target_loss, **as_numbers(kept.metrics)}
 
     def _coupling(
         self, context: DefenseContext, source: ViewBatch, target: ViewBatch, harm: Gradients, use: Gradients
@@ -118,3 +119,10 @@ class SeamDefense(Defense):
 
         gradients = weight_gradient(context.model, loss, deltas)
         return seen[0], {name: gradients[name] for name in context.trained}
+
+
+def computes_in_tf32(device: torch.device) -> bool:
+    """Return whether convolutions or matrix products in fp32 may be rounded to TF32 on the device, 10 bits a number."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
+        return False
+    return torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32

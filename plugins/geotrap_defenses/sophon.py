@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from geotrap_cli.data.batch import ViewBatch
@@ -17,6 +17,8 @@ from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.places import shifted
 from geotrap_defenses._adversaries import AdversaryConfig, played_through
+from geotrap_defenses._mix import as_numbers
+from geotrap_defenses._options import refuse_idle
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
@@ -32,6 +34,12 @@ class SophonConfig(AdversaryConfig):
     alternate: bool = Field(
         default=True, description="Steps of denial and of distillation in turn; false: both in every step."
     )
+
+    @model_validator(mode="after")
+    def _options_act(self) -> SophonConfig:
+        if self.inner_steps == 1:
+            refuse_idle(self, "acts where inner_steps > 1 only", "discount")
+        return self
 
 
 class SophonDefense(Defense):
@@ -56,6 +64,11 @@ class SophonDefense(Defense):
     shows: ClassVar[tuple[str, ...]] = ("denied",)
     search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, **LEARNING_RATE}
 
+    def prepare(self, context: DefenseContext) -> None:
+        """Begin without metrics."""
+        super().prepare(context)
+        self.newest: Metrics = {}
+
     @property
     def gradients(self) -> float:
         """Gradients of a batch that a step takes, the mean over steps."""
@@ -67,15 +80,17 @@ class SophonDefense(Defense):
         return self.config.kinds
 
     def step(self, context: DefenseContext, source: ViewBatch, target: ViewBatch, step: int) -> Metrics:
-        """Set the gradients of a step; the first one denies."""
-        metrics: Metrics = {}
+        """Set the gradients of a step; the first one denies. What a step does not measure is reported as it last was.
+
+        Otherwise a log of every second step would hold one of the two sides alone.
+        """
         if not self.config.alternate or step % 2 == 0:
-            metrics |= self._deny(context, target, step)
+            self.newest |= self._deny(context, target, step)
         if not self.config.alternate or step % 2 == 1:
             kept = context.retained(source)
             (context.share * kept.loss).backward()
-            metrics |= {name: float(value.detach()) for name, value in kept.metrics.items()}
-        return metrics
+            self.newest |= as_numbers(kept.metrics)
+        return dict(self.newest)
 
     def _deny(self, context: DefenseContext, target: ViewBatch, step: int) -> Metrics:
         found = 0.0

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from geotrap_cli.data.batch import ViewBatch
 from geotrap_cli.defenses import Defense, DefenseConfig
-from geotrap_cli.profile.base import Count, Fraction, Positive, split_names
+from geotrap_cli.errors import UsageError
+from geotrap_cli.profile.base import Count, Positive, split_names
 from geotrap_cli.profile.schema import Profile
 from geotrap_cli.search_ranges import Range
 from geotrap_cli.training.defense_context import DefenseContext
@@ -22,11 +23,15 @@ from geotrap_cli.training.robust.streams import Stream, numpy_stream
 from geotrap_cli.training.terms import Term
 from geotrap_defenses._adversaries import AdversaryConfig, played_through
 from geotrap_defenses._features import Layer, find_layer, watch
+from geotrap_defenses._mix import as_numbers
+from geotrap_defenses._options import refuse_idle
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 Data = Annotated[tuple[Literal["target", "source_then_target"], ...], Field(min_length=1), BeforeValidator(split_names)]
 SWITCH = (6.0, 3.0)
 """Parameters of the beta distribution of the share of its steps that an attacker takes on source objects first."""
+SAFEGUARD_GRADIENTS = 2
+"""Gradients of a batch that a step of the safeguard takes: of the traps, and of what is retained."""
 
 
 class TarConfig(AdversaryConfig):
@@ -44,13 +49,21 @@ class TarConfig(AdversaryConfig):
     decay: float = Field(
         default=0.0625, ge=0, description="λ: step k of K counts exp(λ·(k − (K − 1))), the last one most."
     )
-    safeguard: Fraction = Field(
-        default=0.2, description="Share of the training that first puts the traps in, without any attacker."
+    safeguard: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of the training that first puts the traps in, without any attacker."
     )
     hidden_weight: float = Field(
         default=1.0, ge=0, description="Weight of the distance of hidden features on source objects; 0: none."
     )
     layer: Layer = None
+
+    @model_validator(mode="after")
+    def _options_act(self) -> TarConfig:
+        if self.hidden_weight == 0:
+            refuse_idle(self, "acts where hidden_weight > 0 only", "layer")
+        if self.every >= self.inner_steps:
+            refuse_idle(self, "acts where every < inner_steps only, as the last step alone counts", "decay")
+        return self
 
 
 class TarDefense(Defense):
@@ -78,20 +91,32 @@ class TarDefense(Defense):
     search: ClassVar[Mapping[str, Range]] = {"weight": DECADES, "hidden_weight": DECADES, **LEARNING_RATE}
 
     def prepare(self, context: DefenseContext) -> None:
-        """Find the layer."""
+        """Find the layer.
+
+        Raises:
+            UsageError: There is no such module, or the budget is spent before the first attacker comes.
+        """
         super().prepare(context)
+        budget = context.bench.profile.defense.max_gradient_evaluations
+        if budget is not None and SAFEGUARD_GRADIENTS * self._safeguard_steps(context) >= budget:
+            what = f"defense.max_gradient_evaluations={budget} is spent within defense.tar.safeguard, before any attack"
+            raise UsageError(what, "Lower the safeguard or train.steps, or allow more gradient evaluations")
         if self.config.hidden_weight > 0:
             self.layer = find_layer(context.model, self.config.layer, "defense.tar.layer")
 
     @property
     def gradients(self) -> float:
-        """The same; of a step with an attacker, and one with the safeguard alone."""
-        return 1 + self.config.safeguard + (1 - self.config.safeguard) * self._path
+        """Gradients of a batch that a step takes, the mean over those with the safeguard and those with an attacker."""
+        share = self.config.safeguard
+        return share * SAFEGUARD_GRADIENTS + (1 - share) * (1 + self._path)
 
     @property
     def _path(self) -> int:
         """Gradients along an attack: the attacker's, and those of the places that count."""
         return self.config.inner_steps + math.ceil(self.config.inner_steps / self.config.every)
+
+    def _safeguard_steps(self, context: DefenseContext) -> int:
+        return math.ceil(self.config.safeguard * context.steps)
 
     def simulates(self, profile: Profile) -> Sequence[str]:
         """Return the kinds that a step draws from."""
@@ -101,7 +126,7 @@ class TarDefense(Defense):
     def step(self, context: DefenseContext, source: ViewBatch, target: ViewBatch, step: int) -> Metrics:
         """Set the gradients of a step."""
         own = (1 - context.share) * self.config.weight
-        if step < self.config.safeguard * context.steps:
+        if step < self._safeguard_steps(context):
             loss = context.trap_loss(context.gaussians(target.images))
             (own * loss).backward()
             metrics = {"safeguard": float(loss.detach())}
@@ -138,8 +163,7 @@ class TarDefense(Defense):
     def _retain(self, context: DefenseContext, source: ViewBatch) -> Metrics:
         kept, hidden = self._kept(context, source)
         (context.share * (kept.loss + self.config.hidden_weight * hidden)).backward()
-        metrics = {name: float(value.detach()) for name, value in kept.metrics.items()}
-        return metrics | {"hidden": float(hidden.detach())}
+        return as_numbers({**kept.metrics, "hidden": hidden})
 
     def _kept(self, context: DefenseContext, source: ViewBatch) -> tuple[Term, Tensor]:
         if self.config.hidden_weight == 0:

@@ -1,4 +1,4 @@
-"""``robust.energy_cap``: no tensor takes more than its share of the traps' gradient."""
+"""No tensor takes more than its share of the traps' gradient: ``robust.energy_cap``, and a defense's own cap."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class EnergyCap:
     Args:
         kappa: κ, largest energy of a tensor in units of the mean energy.
         tensors: Number of trained tensors.
+        option: Dotted key that states κ, for errors.
+        without: How to have no cap, for errors.
 
     Raises:
         UsageError: κ is so large that no tensor can exceed it.
@@ -27,10 +29,12 @@ class EnergyCap:
 
     metric = "energy_capped"
 
-    def __init__(self, kappa: float, tensors: int) -> None:
+    def __init__(
+        self, kappa: float, tensors: int, option: str = "robust.energy_cap", without: str = "leave it out"
+    ) -> None:
         if kappa >= tensors:
-            what = f"robust.energy_cap = {kappa:g} never acts: {tensors} tensors are trained"
-            raise UsageError(what, f"Set it below {tensors}, or leave it out")
+            what = f"{option} = {kappa:g} never acts: {tensors} tensors are trained"
+            raise UsageError(what, f"Set it below {tensors}, or {without}")
         self.kappa = kappa
 
     def __call__(self, trap: Sequence[Tensor], retain: Sequence[Tensor]) -> Treated:

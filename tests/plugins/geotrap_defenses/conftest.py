@@ -55,6 +55,8 @@ class TinyContext:
         self.trained = {f"body.{name}": value for name, value in self.model.body.named_parameters()}
         self.share, self.seed, self.steps, self.device = SHARE, 3, 10, torch.device("cpu")
         self.files: dict[Path, TinyGenerator] = {}
+        budget = SimpleNamespace(defense=SimpleNamespace(max_gradient_evaluations=None))
+        self.bench = SimpleNamespace(profile=budget)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -103,12 +105,14 @@ class Tiny:
         weights = dict(self.context.teacher.named_parameters()) if theta is None else theta
         return images.movedim(2, -1).flatten(0, -2) @ weights["body.weight"].flatten(1).T + weights["body.bias"]
 
+    def everything(self) -> dict[str, Tensor]:
+        """All weights of the generator, the frozen head's among them, as constants."""
+        return {name: value.detach() for name, value in self.context.model.named_parameters()}
+
     def raw(self, images: Tensor, theta: Weights | None = None) -> Tensor:
-        """Raw channels, a row a Gaussian."""
-        head = (self.context.teacher if theta is None else self.context.model).head
-        bias = head.bias
-        assert bias is not None
-        return self.hidden(images, theta).tanh() @ head.weight.detach().flatten(1).T + bias.detach()
+        """Raw channels, a row a Gaussian; θ may hold a head."""
+        own = dict(self.context.teacher.named_parameters()) if theta is None else {**self.everything(), **theta}
+        return self.hidden(images, own).tanh() @ own["head.weight"].flatten(1).T + own["head.bias"]
 
     def gaussians(self, images: Tensor, theta: Weights | None = None) -> GaussianBatch:
         return activate(self.raw(images, theta).view(len(images), -1, 14))

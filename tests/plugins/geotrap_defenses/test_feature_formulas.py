@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
+from geotrap_defenses._mix import backward
 from geotrap_defenses.condition_number import ConditionNumberConfig, ConditionNumberDefense
 from geotrap_defenses.mlac import MlacConfig, MlacDefense
 from geotrap_defenses.ntl import NtlConfig, NtlDefense
@@ -124,10 +126,11 @@ def scores(tiny: Any, theta: Theta, config: MlacConfig) -> list[Tensor]:
 
 @pytest.mark.parametrize("second_order", [True, False])
 def test_mlac_climbs_what_no_head_decodes_after_the_attack(tiny: Any, second_order: bool) -> None:
-    config = MlacConfig(inner_steps=2, lr=0.5, weight=40.0, cap=50.0, ridge=0.05, second_order=second_order)
+    config = MlacConfig(inner_steps=2, lr=0.5, weight=40.0, cap=1.0, ridge=0.05, second_order=second_order)
 
     def objective(theta: Theta) -> Tensor:
-        return tiny.p * tiny.kept(theta) - tiny.q * 40 * torch.stack(scores(tiny, theta, config)).mean()
+        found = torch.stack(scores(tiny, theta, config))
+        return tiny.p * tiny.kept(theta) - tiny.q * 40 * torch.log(found + 1e-6).mean()
 
     tiny.follows(MlacDefense(config), objective)
 
@@ -140,6 +143,29 @@ def test_mlac_rests_at_each_place_that_is_bad_enough(tiny: Any) -> None:
     least = 0 if first < last else 1
 
     def objective(theta: Theta) -> Tensor:
-        return tiny.p * tiny.kept(theta) - tiny.q * 40 * scores(tiny, theta, config)[least] / 2
+        return tiny.p * tiny.kept(theta) - tiny.q * 40 * torch.log(scores(tiny, theta, config)[least] + 1e-6) / 2
 
     tiny.follows(bounded, objective)
+
+
+def test_mlac_leaves_the_undefended_weights_where_the_score_is_at_its_least(tiny: Any) -> None:
+    model, config = tiny.context.model, MlacConfig(inner_steps=1)
+    model.load_state_dict(tiny.context.teacher.state_dict())
+    optimizer, defense, found = torch.optim.Adam(tiny.context.parameters, lr=1e-2), MlacDefense(config), []
+    for step in range(12):
+        optimizer.zero_grad()
+        defense.prepare(tiny.context)
+        found.append(defense.step(tiny.context, tiny.source, tiny.target, step)["undecoded"])
+        optimizer.step()
+    assert found[-1] > 100 * found[0] > 0
+
+
+@pytest.mark.parametrize("defense", [MlacDefense(), ConditionNumberDefense()])
+def test_a_weight_that_is_not_finite_is_reported_by_the_terms(tiny: Any, defense: Any) -> None:
+    tiny.context.model.body.weight.data[0] = torch.nan
+    defense.prepare(tiny.context)
+    if isinstance(defense, MlacDefense):
+        found = defense.step(tiny.context, tiny.source, tiny.target, 0)
+    else:
+        found = backward(defense.losses(tiny.source, tiny.target, 0))
+    assert all(math.isnan(found[name]) for name in ("total", *type(defense).shows))

@@ -81,8 +81,9 @@ class TwoWeightContext:
         self.trained = dict(self.model.named_parameters())
         self.share, self.seed, self.steps, self.batch_size = SHARE, 3, 10, 1
         self.precision, self.device = "fp32", torch.device("cpu")
-        self.bench = SimpleNamespace(splits=SimpleNamespace(defense_target=("a", "b", "c")))
-        self.draws: list[tuple[str, int]] = []
+        budget = SimpleNamespace(defense=SimpleNamespace(max_gradient_evaluations=None))
+        self.bench = SimpleNamespace(splits=SimpleNamespace(defense_target=("a", "b", "c")), profile=budget)
+        self.draws: list[tuple[Any, ...]] = []
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -102,15 +103,17 @@ class TwoWeightContext:
     def gaussians(self, images: Any, weights: Weights | None = None) -> GaussianBatch:
         return activate(outputs(self.weights(weights)))
 
+    def taught(self, images: Any) -> GaussianBatch:
+        return activate(outputs(THETA))
+
     def trap_loss(self, gaussians: GaussianBatch) -> Tensor:
         return gaussians.opacities.log().mean()
 
     def target_draw(self, draw: int, stream: Any, ids: Any = None) -> Any:
-        self.draws.append(("target", draw))
+        self.draws.append((draw, stream, ids))
         return batch("target", 0.01 * draw)
 
     def source_draw(self, draw: int, stream: Any) -> Any:
-        self.draws.append(("source", draw))
         return batch("source")
 
     def adaptation(self, kind: str, step: int) -> FullAdaptation:
@@ -247,6 +250,37 @@ def test_seam_refuses_half_precision(context: Any) -> None:
         SeamDefense().prepare(context)
 
 
+@pytest.mark.parametrize(
+    ("device", "capability", "convolutions", "products", "refuses"),
+    [
+        ("cuda", (8, 0), True, False, True),
+        ("cuda", (9, 0), False, True, True),
+        ("cuda", (9, 0), False, False, False),
+        ("cuda", (7, 5), True, True, False),
+        ("cpu", (9, 0), True, True, False),
+    ],
+)
+def test_seam_refuses_tf32_where_there_is_some(
+    context: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    capability: tuple[int, int],
+    convolutions: bool,
+    products: bool,
+    refuses: bool,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.backends, "cudnn", SimpleNamespace(allow_tf32=convolutions))
+    monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_tf32=products))
+    context.device = torch.device(device)
+    if not refuses:
+        SeamDefense().prepare(context)
+        return
+    with pytest.raises(UsageError, match="not TF32") as caught:
+        SeamDefense().prepare(context)
+    assert caught.value.hint == "Add --set device.tf32=false"
+
+
 def descended(w: Tensor, steps: int, lr: float, first: int = 0, source_until: int = 0) -> list[Tensor]:
     """θ after each of the attacker's plain gradient steps, clipped at norm one."""
     path = []
@@ -269,6 +303,15 @@ def test_sophon_denies_along_the_path_and_distills_in_turn(gradient_of: Gradient
     close(gradient_of(SophonDefense(config), step=1), P * derivative(distill))
     both = SophonDefense(config.model_copy(update={"alternate": False}))
     close(gradient_of(both, step=0), expected + P * derivative(distill))
+
+
+def test_sophon_reports_both_sides_at_every_step_but_the_first(context: Any) -> None:
+    defense = SophonDefense(SophonConfig(inner_steps=1, kinds=("full",)))
+    defense.prepare(context)
+    first, second, third = (defense.step(context, batch("source"), batch("target"), step) for step in range(3))
+    assert first.keys() == {"denied"}
+    assert second.keys() == third.keys() == {"denied", "distill"}
+    assert second["denied"] == first["denied"] != third["denied"]
 
 
 def whiteness(w: Tensor) -> Tensor:
@@ -309,21 +352,31 @@ def test_tar_keeps_the_traps_along_the_path_after_its_safeguard(gradient_of: Gra
     close(gradient_of(TarDefense(config), step=4), expected)
 
 
-def test_imma_plays_in_turn_and_its_attacker_lives_on(gradient_of: Gradient) -> None:
+# The gradient of the attacker's first step is shorter than one, or is clipped to it.
+@pytest.mark.parametrize("start", [START, (1.5, -0.4)])
+def test_imma_plays_in_turn_and_its_attacker_lives_on(
+    context: TwoWeightContext, gradient_of: Gradient, start: tuple[float, float]
+) -> None:
     defense = ImmaDefense(ImmaConfig(kind="full", lr=0.3, weight=3.0, cap=5.0, restart_every=2))
-    phi = torch.zeros(2, dtype=torch.float64)
+    theta, phi = torch.tensor(start, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    assert (derivative(target_loss, theta).norm() > 1) == (start != START)
+    context.model.w.data.copy_(theta)
     for step in range(3):
         if step == 2:
             phi = torch.zeros(2, dtype=torch.float64)
-        phi = descended(THETA + phi, 1, 0.3, first=step)[0] - THETA
-        expected = P * derivative(distill) - Q * 3 * derivative(target_loss, THETA + phi)
+        phi = descended(theta + phi, 1, 0.3, first=step)[0] - theta
+        expected = P * derivative(distill, theta) - Q * 3 * derivative(target_loss, theta + phi)
         close(gradient_of(defense, step), expected)
         close(defense.state()["adapter.0"].detach(), phi)
 
 
-def test_imma_splits_the_target_objects_in_two(context: Any) -> None:
+def test_imma_splits_the_target_objects_in_two(context: Any, gradient_of: Gradient) -> None:
     ids = ("a", "b", "c", "d", "e")
     assert list(ImmaDefense().target_objects(ids)) == ["b", "d"]
+    context.bench.splits.defense_target = ids
+    defense = ImmaDefense(ImmaConfig(kind="full"))
+    gradient_of(defense, 0), gradient_of(defense, 1)
+    assert context.draws == [(step, Stream.ATTACKER_TARGETS, ("a", "c", "e")) for step in range(2)]
     context.bench.splits.defense_target = ("a",)
     with pytest.raises(UsageError, match="two halves"):
         ImmaDefense().prepare(context)
@@ -335,31 +388,31 @@ class ScoredMlac(MlacDefense):
     def prepare(self, context: Any) -> None:
         self.context = context
 
-    def inner_loss(self, target: Any, weights: Any) -> Tensor:
+    def inner_loss(self, target: Any, taught: Any, weights: Any) -> Tensor:
         return target_loss(weights["w"])
 
-    def score(self, target: Any, weights: Any, step: int) -> Tensor:
+    def score(self, target: Any, taught: Any, weights: Any, step: int) -> Tensor:
         return source_loss(weights["w"])
 
 
 def mlac_objective(w: Tensor) -> Tensor:
-    """mean_k score(φ_k), by plain gradient steps."""
+    """mean_k log(score(φ_k) + ε), by plain gradient steps."""
     scores = []
     for _ in range(2):
         leaf = w.clone().requires_grad_()
         w = w - 0.2 * torch.autograd.grad(target_loss(leaf), leaf)[0]
         scores.append(source_loss(w))
-    return torch.stack(scores).mean()
+    return torch.log(torch.stack(scores) + 1e-6).mean()
 
 
 def test_mlac_differentiates_through_the_attack(gradient_of: Gradient) -> None:
-    config = MlacConfig(inner_steps=2, lr=0.2, weight=3.0, cap=50.0)
+    config = MlacConfig(inner_steps=2, lr=0.2, weight=3.0, cap=1.0)
     found = gradient_of(ScoredMlac(config))
     expected = P * derivative(distill) - Q * 3 * derivative(mlac_objective)
     close(found, expected, rel=1e-3)
     path = [THETA - 0.2 * derivative(target_loss)]
     path.append(path[0] - 0.2 * derivative(target_loss, path[0]))
     first_order = gradient_of(ScoredMlac(config.model_copy(update={"second_order": False})))
-    mean = (derivative(source_loss, path[0]) + derivative(source_loss, path[1])) / 2
+    mean = sum(derivative(source_loss, place) / (source_loss(place) + 1e-6) for place in path) / 2
     close(first_order, P * derivative(distill) - Q * 3 * mean)
     assert not torch.allclose(found, first_order, rtol=1e-2)

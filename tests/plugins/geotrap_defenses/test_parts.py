@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from geotrap_defenses._features import expand_modules, find_head, find_layer, sample_rows, watch
+from geotrap_defenses._features import find_head, find_layer, find_layers, sample_rows, watch
 from geotrap_defenses._mmd import mmd
 from geotrap_defenses.condition_number import (
     condition,
@@ -30,6 +30,7 @@ from geotrap_cli.errors import UsageError
 from geotrap_cli.models.loading import save_generator
 from geotrap_cli.plugins import build_plugin
 from geotrap_cli.profile import LoadedProfile
+from geotrap_cli.training.defense import load_defense
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.layers import select_parameters
 from geotrap_cli.training.workbench import open_model, open_workbench
@@ -94,7 +95,30 @@ class TestConditionNumbers:
 
     def test_directions_that_are_absent_do_not_count(self) -> None:
         rows = torch.cat((numbers(5, 3), torch.zeros(5, 2, dtype=torch.float64)), dim=1)
-        assert condition(spectrum(rows)).item() == pytest.approx(condition(spectrum(rows[:, :3])).item(), rel=1e-4)
+        for measure in (condition, ill_conditioned):
+            assert measure(spectrum(rows)).item() == pytest.approx(measure(spectrum(rows[:, :3])).item(), rel=1e-4)
+
+    @pytest.mark.parametrize("rank", [1, 2, 8])
+    def test_descent_makes_features_of_a_low_rank_ill_conditioned(self, rank: int) -> None:
+        # The mean over all 64 would lie below the square of the least one, and descent would level them.
+        rows = (numbers(40, rank) @ numbers(rank, 64, seed=1)).requires_grad_()
+        loss = ill_conditioned(spectrum(rows))
+        (gradient,) = torch.autograd.grad(loss, rows)
+        assert loss > 0
+        assert loss.isfinite()
+        assert gradient.isfinite().all()
+        if rank > 1:
+            moved = rows.detach() - 1e-3 * gradient / gradient.norm()
+            assert condition(spectrum(moved)[-rank:]) > condition(spectrum(rows)[-rank:])
+
+    def test_two_rows_have_two_directions(self) -> None:
+        rows = torch.zeros(2, 64, dtype=torch.float64)
+        rows[0, 0], rows[1, 1] = 3.0, 1.0
+        assert ill_conditioned(spectrum(rows)).item() == pytest.approx(2 / ((4.5**2 + 0.5**2) / 2 - 0.5**2), rel=1e-5)
+
+    def test_rows_that_are_not_finite_are_nan(self) -> None:
+        for value in (math.nan, math.inf):
+            assert spectrum(torch.tensor([[value, 1.0], [0.0, 1.0]])).isnan().all()
 
 
 class TestMlac:
@@ -111,6 +135,12 @@ class TestMlac:
         assert undecoded(features, targets, 1e-9).item() == pytest.approx(0, abs=1e-9)
         assert undecoded(features, numbers(200, 2, seed=2), 1e-9).item() > 0.9
         assert undecoded(features, torch.ones(200, 2, dtype=torch.float64), 1e-3).item() == 0.0
+
+    def test_what_is_not_finite_is_nan(self) -> None:
+        for value in (math.nan, math.inf):
+            bad = numbers(20, 2).index_fill(0, torch.tensor([3]), value)
+            assert undecoded(bad, numbers(20, 2), 1e-3).isnan()
+            assert undecoded(numbers(20, 2), bad, 1e-3).isnan()
 
     def test_the_gradient_is_that_of_the_ridge_objective(self) -> None:
         # With the coefficients solved anew in every evaluation; a penalty of nothing makes score and objective one.
@@ -129,7 +159,7 @@ def test_the_best_approximation_of_a_rank() -> None:
 
 
 def test_hooks_go_when_the_watch_ends_and_lists_stand_for_their_members(micro: Any) -> None:
-    layers = expand_modules(micro, ["unet.down_blocks", "unet.mid_block"], "x")
+    layers = find_layers(micro, ["unet.down_blocks", "unet.mid_block"], "x")
     assert layers == ["unet.down_blocks.0", "unet.down_blocks.1", "unet.mid_block"]
     with watch(micro, layers) as features:
         micro(torch.zeros(1, 4, 9, 16, 16))
@@ -146,6 +176,29 @@ def test_layers_that_are_not_named_are_the_generator_s_own(micro: Any) -> None:
     assert find_layer(micro, "unet.conv_in", "x") == "unet.conv_in"
     with pytest.raises(UsageError, match=r"defense\.tar\.layer: the generator has no module 'unet\.mid_blok'"):
         find_layer(micro, "unet.mid_blok", "defense.tar.layer")
+    assert find_layers(micro, [], "x") == list(micro.stages)
+    assert find_layers(micro, ["unet.mid_block.attns", "unet.mid_block.nets"], "x") == [
+        "unet.mid_block.attns.0", "unet.mid_block.nets.0", "unet.mid_block.nets.1"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("find", "name", "told"),
+    [
+        (find_layer, "unet.down_blocks", "the generator never calls 'unet.down_blocks'"),
+        (find_head, "unet.mid_block.attns", "the generator never calls 'unet.mid_block.attns'"),
+        (find_layer, "unet.mid_block.attns.0.attn.proj", "puts out has 3 dimensions, a feature map has 4"),
+        (find_head, "unet.mid_block.attns.0.attn.proj", "takes in has 3 dimensions, a feature map has 4"),
+        # A list of places for attention, without any there.
+        (lambda model, name, option: find_layers(model, [name], option), "unet.down_blocks.0.attns", "never calls"),
+        (lambda model, name, option: find_layers(model, [name], option), "unet.mid_block.attns.0.attn", "dimensions"),
+    ],
+)
+def test_modules_without_a_feature_map_are_refused(micro: Any, find: Any, name: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        find(micro, name, "defense.x.layer")
+    assert str(caught.value).startswith("defense.x.layer: ")
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in micro.modules())
 
 
 def test_rows_are_pixels() -> None:
@@ -256,3 +309,47 @@ def test_simulated_attackers_have_learning_rates_above_zero(config: type[BaseMod
     for rates in ((), (1e-3, 0.0), (-1e-4,)):
         with pytest.raises(ValidationError, match="lrs"):
             config(lrs=rates)
+
+
+@pytest.mark.parametrize(
+    ("key", "options", "told"),
+    [
+        ("gausslock", {"energy_cap": -1.0}, "energy_cap"),
+        ("mlac", {"cap": 1.5}, "cap"),
+        ("noise", {"like": "x", "sigma": 0.1}, "sigma does not act where `like`"),
+        ("repnoise", {"noise_weight": 0, "ascent_weight": 0}, "both 0"),
+        ("repnoise", {"noise_weight": 0, "layers": ["unet.mid_block"]}, "layers acts where noise_weight > 0 only"),
+        ("repnoise", {"noise_weight": 0, "samples": 16}, "samples acts where noise_weight > 0 only"),
+        ("sophon", {"inner_steps": 1, "discount": 0.5}, "discount acts where inner_steps > 1 only"),
+        ("tar", {"safeguard": 1.0}, "safeguard"),
+        ("tar", {"hidden_weight": 0, "layer": "unet.mid_block"}, "layer acts where hidden_weight > 0 only"),
+        ("tar", {"inner_steps": 4, "decay": 0.5}, "decay acts where every < inner_steps only"),
+    ],
+)
+def test_options_that_would_not_act_are_refused(key: str, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        build_plugin("geotrap.defenses", key, options)
+
+
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        ("gausslock", {"energy_cap": 0, "aggregation": "mean"}),
+        ("noise", {"like": "x"}),
+        ("repnoise", {"noise_weight": 0}),
+        ("sophon", {"inner_steps": 1}),
+        ("tar", {"hidden_weight": 0, "inner_steps": 2}),
+    ],
+)
+def test_defaults_may_be_stated_where_they_do_not_act(key: str, options: dict[str, Any]) -> None:
+    # As a resolved profile does.
+    config = build_plugin("geotrap.defenses", key, options).config
+    stated = config.model_dump(mode="json", exclude_none=True)
+    assert build_plugin("geotrap.defenses", key, stated).config == config
+
+
+def test_gausslock_without_a_cap_treats_no_gradient(opened: Callable[..., DefenseContext]) -> None:
+    context = opened("defense.method=gausslock", "defense.gausslock.energy_cap=0")
+    defense: Any = load_defense(context.bench.profile)
+    defense.prepare(context)
+    assert defense.treatments == []

@@ -70,7 +70,7 @@ def test_gausslock_descends_five_traps_beside_the_retention(tiny: Any, aggregati
         "aggregation": aggregation,
         "temperature": temperature,
         "top_fraction": 0.25,
-        "energy_cap": None,
+        "energy_cap": 0.0,
     }
 
     def objective(theta: Theta) -> Tensor:
@@ -80,7 +80,7 @@ def test_gausslock_descends_five_traps_beside_the_retention(tiny: Any, aggregati
 
 
 def test_gausslock_may_lower_the_logits_of_the_most_opaque(tiny: Any) -> None:
-    images, defense = tiny.target.images, GausslockDefense(GausslockConfig(opacity="logit", energy_cap=None))
+    images, defense = tiny.target.images, GausslockDefense(GausslockConfig(opacity="logit", energy_cap=0.0))
 
     def objective(theta: Theta) -> Tensor:
         gaussians = tiny.gaussians(images, theta)
