@@ -93,7 +93,8 @@ def _report(error: BaseException, arguments: Sequence[str]) -> int:
 
     if "--debug" in arguments:
         traceback.print_exception(error)
-    shown = describe(KeyboardInterrupt() if isinstance(error, typer.Abort) else error)
+    command = arguments[0] if arguments else ""
+    shown = describe(KeyboardInterrupt() if isinstance(error, typer.Abort) else error, command)
     write_error(shown, as_json="--json" in arguments)
     return shown.exit_code
 

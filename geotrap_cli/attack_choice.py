@@ -50,7 +50,7 @@ class AttackChoice:
             options = options.with_overrides(f"attack.methods={','.join(chosen)}")
         if self.tune is not None:
             options = options.with_overrides(f"attack.tune.trials={self.tune}")
-        loaded = options.load_profile("attack", seed_table="attack")
+        loaded = options.load_profile("attack", seed_table="attack", suite=self.suite is not None)
         if options.resume:
             return loaded
         return self._without_misfits(self._with_suite(loaded), say)

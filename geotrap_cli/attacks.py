@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from torch import nn
 
+from geotrap_cli.profile.base import Beta
 from geotrap_cli.training.schedules import ScheduleFactor, make_schedule
 
 if TYPE_CHECKING:
@@ -31,14 +32,24 @@ ReconstructionTerms = Callable[["GaussianBatch", "ViewBatch"], LossTerms]
 Options = TypeVar("Options", bound="StepConfig")
 
 
+def _none_for_zero(value: Any) -> Any:
+    return None if value == 0 and not isinstance(value, bool) else value
+
+
 class StepConfig(BaseModel):
     """The option of every attack; what takes AdamW steps has those of :class:`AttackConfig` beside it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    clip_norm: float | None = Field(
-        default=1.0, gt=0, description="Largest gradient norm; none leaves gradients as they are."
+    clip_norm: Annotated[float | None, BeforeValidator(_none_for_zero)] = Field(
+        default=1.0, gt=0, description="Largest gradient norm; 0: gradients are left as they are."
     )
+
+    @model_serializer(mode="wrap")
+    def _zero_for_none(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A profile has no None: left out of it, the default would come back.
+        values: dict[str, Any] = plain(self)
+        return values if self.clip_norm is not None else values | {"clip_norm": 0.0}
 
 
 class ScheduleConfig(StepConfig):
@@ -55,7 +66,7 @@ class AttackConfig(ScheduleConfig):
 
     lr: float = Field(default=1e-4, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay of AdamW.")
-    betas: tuple[float, float] = Field(
+    betas: tuple[Beta, Beta] = Field(
         default=(0.9, 0.95), description="Moment decay rates of AdamW; LGM uses (0.9, 0.95)."
     )
 

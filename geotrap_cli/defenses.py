@@ -23,7 +23,7 @@ LossTerms = dict[str, torch.Tensor]
 class DefenseConfig(BaseModel):
     """Base of a defense's options, ``[defense.KEY]``: frozen, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class StepObjective(Protocol):

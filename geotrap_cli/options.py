@@ -77,13 +77,16 @@ class CommonOptions:
         """The same options with further ``--set`` arguments."""
         return dataclasses.replace(self, overrides=(*self.overrides, *overrides))
 
-    def load_profile(self, command: str, default: str | Path | None = None, seed_table: str = "train") -> LoadedProfile:
+    def load_profile(
+        self, command: str, default: str | Path | None = None, seed_table: str = "train", suite: bool = False
+    ) -> LoadedProfile:
         """The profile ``command`` works with: the resumed run's, ``--profile``, that of ``--run``, else ``default``.
 
         Args:
             command: The command, to find the run that ``--resume`` means.
             default: Path or shipped name; None: the program's default profile.
             seed_table: The table whose seed ``--seed`` sets.
+            suite: Whether a suite chooses the controls where the profile names none.
 
         Raises:
             UsageError: A run or a profile is missing, or a value is wrong.
@@ -97,7 +100,8 @@ class CommonOptions:
             return dataclasses.replace(load_profile(run.profile_path, env={}), name=run.profile_name)
         seed = () if self.seed is None else (f"{seed_table}.seed={self.seed}",)
         overrides = (*self.overrides, *seed)
-        if self.profile or not self.run:
-            return load_profile(self.profile or default or DEFAULT_PROFILE, overrides)
+        if self.profile is not None or not self.run:
+            chosen = (default or DEFAULT_PROFILE) if self.profile is None else self.profile
+            return load_profile(chosen, overrides, suite=suite)
         run = open_run(self.run)
-        return dataclasses.replace(load_profile(run.profile_path, overrides), name=run.profile_name)
+        return dataclasses.replace(load_profile(run.profile_path, overrides, suite=suite), name=run.profile_name)

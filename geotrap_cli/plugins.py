@@ -31,6 +31,17 @@ _NOUNS = {
     "geotrap.defenses": "defense",
 }
 
+_METHODS = {
+    "geotrap.traps": ("loss", "depth"),
+    "geotrap.attacks": ("variants", "phases", "prepare", "optimizer", "save"),
+    "geotrap.datasets": ("rings", "views", "fingerprint"),
+    "geotrap.models": ("check", "network"),
+    "geotrap.defenses": ("prepare", "objective"),
+}
+"""What a class without the base class of its group most likely lacks."""
+
+_BROKEN_HINT = "update or uninstall the package; `geotrap plugins` shows the state of all"
+
 
 @dataclass(frozen=True)
 class PluginInfo:
@@ -63,15 +74,28 @@ def load_plugin(group: str, key: str) -> type[Any]:
         return _import(found[0])
     except _BrokenPluginError as error:
         raise GeotrapError(
-            f"{_NOUNS[group]} '{key}' of package {_package(found[0])} cannot be loaded: {error}",
-            hint="update or uninstall the package; `geotrap plugins` shows the state of all",
+            f"{_NOUNS[group]} '{key}' of package {_package(found[0])} cannot be loaded: {error}", hint=_BROKEN_HINT
         ) from error.__cause__
 
 
 def build_plugin(group: str, key: str, options: Mapping[str, Any]) -> Any:
-    """An instance of the plug-in ``key``, made from plain ``options`` (its ``Config`` fields as in a profile)."""
+    """An instance of the plug-in ``key``, made from plain ``options`` (its ``Config`` fields as in a profile).
+
+    Raises:
+        ValidationError: The options do not fit (pydantic's error).
+        GeotrapError: The plug-in cannot be loaded or made.
+    """
     plugin: Any = load_plugin(group, key)
-    return plugin(parse_config(plugin, options))
+    config = parse_config(plugin, options)
+    try:
+        return plugin(config)
+    except GeotrapError:
+        raise
+    except Exception as error:
+        package = _package_names([entry for entry in _entries(group) if entry.name == key])
+        raise GeotrapError(
+            f"{_NOUNS[group]} '{key}' of package {package} cannot be made: {_one_line(error)}", hint=_BROKEN_HINT
+        ) from error
 
 
 def parse_config(plugin: Any, options: Mapping[str, Any]) -> Any:
@@ -180,10 +204,12 @@ def _contract_problem(entry: EntryPoint, plugin: Any) -> str | None:
     if entry.group == "geotrap.models":
         # The options of a generator are those of [model]; its sizes are what a profile chooses from.
         presets = getattr(plugin, "presets", None)
-        return None if isinstance(presets, Mapping) else f"{entry.value} has no `presets` (settings by name)"
-    if not hasattr(getattr(plugin, "Config", None), "model_validate_json"):
+        if not isinstance(presets, Mapping):
+            return f"{entry.value} has no `presets` (settings by name)"
+    elif not hasattr(getattr(plugin, "Config", None), "model_validate_json"):
         return f"{entry.value} has no `Config` (a pydantic model)"
-    return None
+    missing = [name for name in _METHODS[entry.group] if not hasattr(plugin, name)]
+    return f"{entry.value} has no `{missing[0]}`" if missing else None
 
 
 def _one_line(error: BaseException) -> str:

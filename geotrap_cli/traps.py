@@ -62,7 +62,7 @@ class Attribute:
 class TrapConfig(BaseModel):
     """Base of a trap's options: frozen, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def refuse_idle(self, fields: Iterable[str], why: str) -> None:
         """Refuse options that would do nothing.

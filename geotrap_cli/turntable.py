@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,8 +86,11 @@ def save_mp4(frames: Sequence[Image], path: Path) -> None:
         writer = imageio_ffmpeg.write_frames(
             str(named), frames[0].size, fps=FRAMES_PER_SECOND, macro_block_size=2, ffmpeg_log_level="error"
         )
-        writer.send(None)
-        for frame in frames:
-            writer.send(frame.tobytes())
-        writer.close()
-        named.replace(temporary)
+        try:
+            with contextlib.closing(writer):
+                writer.send(None)
+                for frame in frames:
+                    writer.send(frame.tobytes())
+            named.replace(temporary)
+        finally:
+            named.unlink(missing_ok=True)

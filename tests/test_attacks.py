@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -42,8 +44,30 @@ def test_defaults() -> None:
     assert attack.extra_terms(None, None) == {}  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("stated", [0, 0.0, None])
+def test_no_clipping_is_zero_in_a_profile(stated: float | None) -> None:
+    config = AttackConfig(clip_norm=stated)
+    assert config.clip_norm is None
+    plain = config.model_dump(mode="json", exclude_none=True)
+    assert plain["clip_norm"] == 0.0
+    assert AttackConfig.model_validate_json(json.dumps(plain)) == config
+
+
 @pytest.mark.parametrize(
-    "options", [{"lr": 0.0}, {"lr": -1.0}, {"schedule": "step"}, {"clip_norm": 0.0}, {"momentum": 0.9}]
+    "options",
+    [
+        {"lr": 0.0},
+        {"lr": -1.0},
+        {"lr": math.inf},
+        {"lr": "1"},
+        {"warmup_steps": True},
+        {"schedule": "step"},
+        {"clip_norm": -1.0},
+        {"clip_norm": False},
+        {"betas": (2.0, 0.9)},
+        {"betas": (0.9, -1.0)},
+        {"momentum": 0.9},
+    ],
 )
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -53,6 +53,11 @@ GOOD = """
 
         def __init__(self, config):
             self.config = config
+
+        def loss(self, batch, weights=None):
+            return batch.opacities.mean(1)
+
+        depth = loss
 """
 
 
@@ -100,6 +105,7 @@ def test_unknown_key_names_the_closest() -> None:
         ("class Plugin:\n    key = 'fog'", "has no `summary`"),
         ("class Plugin:\n    key = 'other'\n    summary = ''", "registered as 'fog'"),
         ("class Plugin:\n    key = 'fog'\n    summary = ''", "has no `Config`"),
+        (GOOD.format(key="fog").replace("loss", "lost"), "has no `loss`"),
     ],
 )
 def test_broken_plugin_is_reported_not_raised(make_package: MakePackage, source: str, reason: str) -> None:
@@ -111,6 +117,12 @@ def test_broken_plugin_is_reported_not_raised(make_package: MakePackage, source:
     assert _info("position").error is None
     with pytest.raises(GeotrapError, match="of package acme-traps cannot be loaded"):
         plugins.load_plugin("geotrap.traps", "fog")
+
+
+def test_a_plugin_that_cannot_be_made_is_named_with_its_package(make_package: MakePackage) -> None:
+    make_package("acme-traps", "fog", GOOD.format(key="fog").replace("self.config = config", "config.sights"))
+    with pytest.raises(GeotrapError, match="trap 'fog' of package acme-traps cannot be made: AttributeError"):
+        plugins.build_plugin("geotrap.traps", "fog", {})
 
 
 def test_finding_keys_imports_no_plugin(make_package: MakePackage) -> None:

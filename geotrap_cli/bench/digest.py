@@ -77,7 +77,7 @@ def _files(profile: Profile, config: Iterable[tuple[str, object]]) -> dict[str, 
     """Return digests of what lies at the paths that are named: other weights under the same path act, too."""
     named = {name: value for name, value in config if isinstance(value, Path)}
     own = {"model.weights": Path(profile.model.weights), "loss.lpips_trunk": profile.loss.lpips_trunk}
-    return {name: path and content_digest(path) for name, path in {**own, **named}.items()}
+    return {name: content_digest(path) for name, path in {**own, **named}.items() if path is not None}
 
 
 def _reads_adapter(profile: Profile, defense: Defense) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-GROUPS = ("profiles",)
+GROUPS = ("data", "profiles")
 VALUE_OPTIONS = ("--device", "--seed", "--runs", "--run", "--profile", "-p", "--set", "--resume")
 FLAGS = ("--json", "--quiet", "-q", "--debug", "--dry-run")
 

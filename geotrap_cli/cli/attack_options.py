@@ -11,7 +11,7 @@ import typer
 _option = functools.partial(typer.Option, rich_help_panel="Attacks")
 
 Methods = Annotated[
-    list[str] | None, typer.Argument(metavar="[ATTACK]...", help="Attacks by key; none: those of the profile.")
+    list[str] | None, typer.Argument(metavar="ATTACK", help="Attacks by key; none: those of the profile.")
 ]
 Lora = Annotated[bool, _option("--lora", help="The attack lora.")]
 Full = Annotated[bool, _option("--full", help="The attack full.")]

@@ -60,7 +60,7 @@ def check(
 def render(
     options: CommonOptions,
     meshes: Annotated[
-        list[Path], typer.Argument(metavar="MESHES...", help="GLB, glTF, OBJ, PLY or STL files, or folders of them.")
+        list[Path], typer.Argument(metavar="MESH", help="GLB, glTF, OBJ, PLY or STL files, or folders of them.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the views go.")],
     size: Annotated[int, typer.Option("--size", min=16, max=2048, help="Side of the pictures (pixels).")] = 256,

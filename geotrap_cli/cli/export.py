@@ -26,7 +26,7 @@ EPILOG = epilog(
 def export(
     options: CommonOptions,
     attack: Annotated[
-        str | None, typer.Argument(metavar="[ATTACK]", help="The weights after this attack; none: before any.")
+        str | None, typer.Argument(metavar="ATTACK", help="The weights after this attack; none: before any.")
     ] = None,
     model: Annotated[
         str, typer.Option("--model", metavar="defended|undefended", help="Whose weights, or attacked from which.")

@@ -9,8 +9,15 @@ from typing import Any
 from geotrap_cli.errors import GeotrapError, UsageError
 
 INTERRUPTED = 130
-RESUMABLE = ("train", "attack", "pretrain", "sweep")
+RESUMABLE = ("train", "attack", "pretrain", "sweep", "analyze-layers")
 REPEATABLE = ("bench",)
+
+_BATCH_KEYS = {
+    "train": ("train.batch_size", "eval.batch_size"),
+    "pretrain": ("train.batch_size", "eval.batch_size"),
+    "attack": ("attack.batch_size", "eval.batch_size"),
+    "sweep": ("train.batch_size", "attack.batch_size", "eval.batch_size"),
+}
 
 _OS_HINTS = {
     errno.ENOSPC: "free some space, or choose another disk with --runs or GEOTRAP_CACHE",
@@ -28,14 +35,14 @@ class InterruptedRunError(GeotrapError):
     exit_code = INTERRUPTED
 
 
-def describe(error: BaseException) -> GeotrapError:
-    """``error`` as something to show, whatever it is; a bug of the program is named as such."""
+def describe(error: BaseException, command: str = "") -> GeotrapError:
+    """``error`` of ``command`` as something to show, whatever it is; a bug of the program is named as such."""
     if isinstance(error, GeotrapError):
         return error
     if isinstance(error, KeyboardInterrupt):
         return describe_interrupt(error, "")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return GeotrapError("out of memory", hint="use a smaller batch, such as --set train.batch_size=1")
+        return GeotrapError("out of memory", hint=_memory_hint(command))
     if isinstance(error, OSError):
         return _os_error(error)
     if is_usage_error(error):
@@ -55,6 +62,13 @@ def describe_interrupt(error: BaseException, command: str) -> InterruptedRunErro
         return InterruptedRunError("interrupted before the run began")
     hint = f"go on with `geotrap {command} --resume {path}`"
     return InterruptedRunError(f"interrupted: the state is in {path}", hint=hint)
+
+
+def _memory_hint(command: str) -> str:
+    keys = _BATCH_KEYS.get(command)
+    if keys is None:
+        return "close what else uses memory, or use a machine with more"
+    return f"use smaller batches, such as {' '.join(f'--set {key}=1' for key in keys)}"
 
 
 def is_usage_error(error: BaseException) -> bool:

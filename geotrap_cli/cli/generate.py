@@ -26,7 +26,7 @@ def generate(
     options: CommonOptions,
     views: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[VIEW]...", help="Pictures on white or with alpha: front, right, back, left, or one."),
+        typer.Argument(metavar="VIEW", help="Pictures on white or with alpha: front, right, back, left, or one."),
     ] = None,
     weights: Annotated[
         str, typer.Option("--weights", metavar="WEIGHTS", help="As model.weights of a profile.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from geotrap_cli.cli.output import warn
@@ -29,8 +29,7 @@ class MethodLine:
 
     def payload(self) -> dict[str, Any]:
         """Return key, summary and facts in one table."""
-        line = asdict(self)
-        return {**line, **line.pop("facts")}
+        return {"key": self.key, "summary": self.summary, **self.facts}
 
 
 def read_methods(options: CommonOptions, group: str, facts: Sequence[str]) -> list[MethodLine]:
@@ -43,7 +42,7 @@ def read_methods(options: CommonOptions, group: str, facts: Sequence[str]) -> li
             warn(options, f"plug-in {info.key} of package {info.package} is broken: {info.error}")
             continue
         method = load_plugin(group, info.key)
-        lines.append(MethodLine(info.key, info.summary, {name: getattr(method, name, "") for name in facts}))
+        lines.append(MethodLine(info.key, info.summary, {name: str(getattr(method, name, "")) for name in facts}))
     return lines
 
 

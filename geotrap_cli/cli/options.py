@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -138,20 +138,29 @@ def accepts(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             chosen = {name: values.pop(name) for name in names}
             if "overrides" in chosen:
                 chosen["overrides"] = tuple(chosen["overrides"] or ())
+            _refuse_empty(chosen)
             given = CommonOptions(**chosen)
             try:
                 with _silenced() if given.quiet else nullcontext():
                     command(options=given, **values)
             except KeyboardInterrupt as error:
                 # Here, because the parser would swallow it.
-                raise describe_interrupt(error, command.__name__) from error
+                raise describe_interrupt(error, command.__name__.replace("_", "-")) from error
 
+        # The help keeps line breaks, which are those of the source.
+        wrapper.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared
         wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return wrapper
 
     return decorate
+
+
+def _refuse_empty(chosen: Mapping[str, Any]) -> None:
+    empty = [name for name, value in chosen.items() if value == ""]
+    if empty:
+        raise UsageError(f"--{empty[0]} is empty", hint="give it a value, or leave it out")
 
 
 @contextmanager

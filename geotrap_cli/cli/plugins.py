@@ -51,7 +51,7 @@ class PluginList:
 @accepts(*LISTING)
 def plugins(
     options: CommonOptions,
-    group: Annotated[str | None, typer.Argument(metavar="[GROUP]", help="traps, attacks, ...; none: all.")] = None,
+    group: Annotated[str | None, typer.Argument(metavar="GROUP", help="traps, attacks, ...; none: all.")] = None,
 ) -> None:
     """List traps, attacks, data sets, models and defenses, with the package each comes from."""
     from geotrap_cli.plugins import list_plugins

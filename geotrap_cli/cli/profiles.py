@@ -93,7 +93,7 @@ def show_(options: CommonOptions, profile: ProfileName) -> None:
 def copy(
     options: CommonOptions,
     profile: ProfileName,
-    target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; none: its name here.")] = None,
+    target: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; none: its name here.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Copy a profile to a file of your own, to change it."""

@@ -36,9 +36,9 @@ def train(
     generator with its shipped weights on the procedural objects.
     """
     refuse_profile_on_resume(options)
-    if defense and options.resume:
+    if defense is not None and options.resume:
         raise UsageError("--resume continues with the run's own defense", hint="leave --defense out")
-    if defense:
+    if defense is not None:
         options = options.with_overrides(f"defense.method={defense}")
     loaded = options.load_profile("train")
     if options.dry_run:

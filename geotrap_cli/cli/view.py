@@ -24,7 +24,7 @@ EPILOG = epilog(
 @accepts("runs", "dry_run", *LISTING)
 def view(
     options: CommonOptions,
-    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="The attack run; none: the latest.")] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="The attack run; none: the latest.")] = None,
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; others than 127.0.0.1 let others in.")
     ] = "127.0.0.1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from geotrap_cli.data.files import DataPath, has_compressed_tars, subfolders
@@ -68,10 +68,3 @@ def find_objects(root: DataPath, marker: str, layout: str) -> Iterator[Place]:
 def not_found(path: DataPath, layout: str) -> UsageError:
     """Return the error for a file that the layout needs."""
     return UsageError(f"{path}: not found", hint=f"Expected {layout}")
-
-
-def looks_like(root: DataPath, holds: Callable[[DataPath], bool]) -> bool:
-    """Whether the first folder below ``root``, or the first one in it, is an object according to ``holds``."""
-    for folder in list(subfolders(root).values())[:1]:
-        return holds(folder) or any(holds(inner) for inner in list(subfolders(folder).values())[:1])
-    return False

@@ -86,7 +86,6 @@ class ObjectRenders:
         rgb: The rendered images.
         alpha: The rendered alpha.
         gt_rgb: The true images.
-        gt_alpha: The true alpha.
         gaussians: What was rendered, activated, ``[N, 14]``.
         cameras: From where, ``S`` cameras.
     """
@@ -94,7 +93,6 @@ class ObjectRenders:
     rgb: Tensor
     alpha: Tensor
     gt_rgb: Tensor
-    gt_alpha: Tensor
     gaussians: Tensor
     cameras: Cameras
 
@@ -245,7 +243,6 @@ def _object_renders(index: int, batch: ViewBatch, gaussians: GaussianBatch, rend
         rgb=rendered.rgb[index].cpu(),
         alpha=rendered.alpha[index].cpu(),
         gt_rgb=batch.rgb[index].cpu(),
-        gt_alpha=batch.alpha[index].cpu(),
         gaussians=gaussians.activated[index].cpu(),
         cameras=replace(views, viewmats=views.viewmats[index], Ks=views.Ks[index]).to("cpu"),
     )

@@ -16,6 +16,7 @@ from geotrap_cli.models.hub import HubId
 from geotrap_cli.models.loading import WeightsSource, fetch_from_hub
 from geotrap_cli.models.official import PICKLED, SAFETENSORS, load_official, save_official
 from geotrap_cli.models.tensors import weights_hash
+from geotrap_cli.typed_paths import typed_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,7 +89,7 @@ def published_preset(family: str) -> str:
 
 
 def _locate(source: WeightsSource) -> Path:
-    path = Path(source.weights).expanduser()
+    path = typed_path(source.weights)
     if not path.exists():
         id = HubId.parse(source.weights)
         if id is None:

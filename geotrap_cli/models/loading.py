@@ -15,6 +15,7 @@ from geotrap_cli.models.generator import GaussianGenerator
 from geotrap_cli.models.hub import HubFiles, HubId
 from geotrap_cli.models.official import PICKLED, SAFETENSORS, load_official, official_settings
 from geotrap_cli.models.tensors import weights_hash
+from geotrap_cli.typed_paths import typed_path
 
 __all__ = ["WeightsSource", "find_settings", "load_generator", "save_generator", "weights_hash"]
 
@@ -65,7 +66,7 @@ class WeightsSource:
         """
         if self.weights in BUILT_IN:
             return shipped_folder(self.preset, self.family) if self.weights == "shipped" and whole else None
-        path = Path(self.weights).expanduser()
+        path = typed_path(self.weights)
         if path.exists():
             return path
         id = HubId.parse(self.weights)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import Field
 
-from pydantic import ConfigDict, Field
-
-from geotrap_cli.profile.base import Count, FilePath, Names, Seed, Table
+from geotrap_cli.profile.base import Count, FilePath, Names, ReaderTable, Seed
 
 
-class AttackDataTable(Table):
+class AttackDataTable(ReaderTable):
     """``[attack.data]``: another data set for the target objects that attacks train on and are measured on.
 
     Source and benign objects stay those of ``[data]``. ``[attack.data.KEY]`` holds settings of the reader ``KEY``.
     """
-
-    model_config = ConfigDict(extra="allow")
 
     kind: str = Field(min_length=1, description="Data set reader: a key of the group geotrap.datasets.")
     root: FilePath | None = Field(default=None, description="Folder of the data set; the procedural set needs none.")
@@ -29,7 +25,3 @@ class AttackDataTable(Table):
     cache: FilePath | None = Field(
         default=None, description="Folder of rendered views; unset: the user's cache folder."
     )
-
-    def options(self) -> dict[str, Any]:
-        """The settings of the reader in its own table, ``[attack.data.KEY]``; empty when it has none."""
-        return dict((self.model_extra or {}).get(self.kind, {}))

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from geotrap_cli.profile.attack_data_table import AttackDataTable
-from geotrap_cli.profile.base import Count, Fraction, Names, NonNegative, Positive, Seed, Table, split_names
+from geotrap_cli.profile.base import (
+    Count,
+    Fraction,
+    Names,
+    NonNegative,
+    PluginTable,
+    Positive,
+    Seed,
+    Table,
+    distinct,
+    split_names,
+)
 
 Control = Literal["scratch", "distill", "noise", "benign"]
 Schedule = Literal["constant", "linear", "cosine", "wsd", "one_cycle"]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
-
-
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError("a value is named twice")
-    return values
 
 
 def _ascending(values: tuple[float, float]) -> tuple[float, float]:
@@ -36,19 +41,17 @@ class TuneTable(Table):
         default=(1e-5, 1e-2), description="Least and largest peak learning rate, searched on a logarithmic scale."
     )
     schedules: Annotated[
-        tuple[Schedule, ...], Field(strict=False), BeforeValidator(split_names), AfterValidator(_distinct)
+        tuple[Schedule, ...], Field(strict=False), BeforeValidator(split_names), AfterValidator(distinct)
     ] = Field(
         default=("constant", "cosine", "one_cycle"), min_length=1, description="Learning-rate schedules to choose from."
     )
-    fractions: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(_distinct)] = Field(
+    fractions: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(distinct)] = Field(
         default=(0.25, 0.5, 1.0), min_length=1, description="Lengths to choose from, as shares of attack.steps."
     )
 
 
-class AttackTable(Table):
+class AttackTable(PluginTable):
     """``[attack]``: budget and data of every attack; ``[attack.KEY]`` holds the settings of one plug-in."""
-
-    model_config = ConfigDict(extra="allow")
 
     steps: Count = Field(default=200, description="Budget of each attack (optimizer steps).")
     batch_size: Count = Field(default=4, description="Objects a step (objects).")
@@ -63,7 +66,7 @@ class AttackTable(Table):
         default=("lora",), min_length=1, description="Attacks to run: keys of the group geotrap.attacks."
     )
     controls: Annotated[
-        tuple[Control, ...], Field(strict=False), BeforeValidator(split_names), AfterValidator(_distinct)
+        tuple[Control, ...], Field(strict=False), BeforeValidator(split_names), AfterValidator(distinct)
     ] = Field(
         default=(),
         description="What each attack is also run on; a suite chooses where none is named: scratch (random weights), "
@@ -85,10 +88,6 @@ class AttackTable(Table):
         default=None, description="A data set of the attacker's own; unset: the attack sets of [data]."
     )
     tune: TuneTable = Field(default=TuneTable(), description="The search for the best setting of an attack.")
-
-    def options(self, key: str) -> dict[str, Any]:
-        """The settings of the attack ``key``: the fields of its own ``Config``; empty when it is not configured."""
-        return dict((self.model_extra or {}).get(key, {}))
 
 
 class EvalTable(Table):

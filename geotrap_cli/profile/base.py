@@ -15,11 +15,45 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class PluginTable(Table):
+    """A table whose inner tables hold the settings of one plug-in each."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def options(self, key: str) -> dict[str, Any]:
+        """The settings of the plug-in ``key``: the fields of its own ``Config``; empty when it is not configured."""
+        return dict((self.model_extra or {}).get(key, {}))
+
+
+class ReaderTable(Table):
+    """A table that names a data set reader, whose settings its inner table ``kind`` holds."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+
+    def options(self) -> dict[str, Any]:
+        """The settings of the reader in its own table; empty when it has none."""
+        return dict((self.model_extra or {}).get(self.kind, {}))
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse values of which one is named twice.
+
+    Raises:
+        ValueError: One is; pydantic turns it into a validation error.
+    """
+    if len(set(values)) != len(values):
+        raise ValueError("a value is named twice")
+    return values
+
+
 def split_names(value: Any) -> Any:
     """Accept ``knife,hammer`` for ``["knife", "hammer"]``: quotes and brackets are a burden in a shell."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
+    # What comes through a function is no longer JSON, where a strict table takes a list for a tuple.
+    return tuple(value) if isinstance(value, list) else value
 
 
 Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(split_names)]
@@ -45,6 +79,9 @@ def join_keys(value: Any) -> Any:
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""A decay rate of AdamW's moments."""
+
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Multipliers = Annotated[dict[str, Positive], BeforeValidator(join_keys)]

@@ -6,18 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from geotrap_cli.profile.base import Count, FilePath, Multipliers, Names, NonNegative, Positive, Table
+from geotrap_cli.profile.base import Count, FilePath, Multipliers, Names, NonNegative, PluginTable, Positive, Table
 from geotrap_cli.profile.dynamic_table import DynamicTable
 
 
-class DefenseTable(Table):
+class DefenseTable(PluginTable):
     """``[defense]``: the method and its budget; ``[defense.KEY]`` holds the settings of one plug-in."""
 
-    model_config = ConfigDict(extra="allow")
-
-    method: str = Field(
-        default="geotrap", min_length=1, description="The defense: a key of the group geotrap.defenses."
-    )
+    method: str = Field(default="geotrap", description="The defense: a key of the group geotrap.defenses.")
     max_gradient_evaluations: Count | None = Field(
         default=None,
         description="Budget after whose first excess the training ends (backward passes of train.batch_size objects); "
@@ -26,10 +22,6 @@ class DefenseTable(Table):
     max_seconds: Positive | None = Field(
         default=None, description="Budget after whose excess the training ends (s); unset: train.steps alone."
     )
-
-    def options(self, key: str) -> dict[str, Any]:
-        """The settings of the defense ``key``: the fields of its own ``Config``; empty when it is not configured."""
-        return dict((self.model_extra or {}).get(key, {}))
 
 
 class TrapTable(Table):

@@ -12,6 +12,7 @@ from geotrap_cli.errors import UsageError
 from geotrap_cli.plugins import suggestion
 from geotrap_cli.profile.layers import Layers, Origin
 from geotrap_cli.run_folder import MANIFEST, PROFILE
+from geotrap_cli.typed_paths import typed_path
 
 SHIPPED_PACKAGE = "geotrap_cli.shipped_profiles"
 
@@ -28,8 +29,8 @@ def find_profile(name: str, folder: Path | None = None) -> Path:
     Raises:
         UsageError: There is no such file and no such shipped profile.
     """
-    stated = (folder or Path.cwd()) / Path(name).expanduser()
-    for candidate in (stated, stated.with_name(f"{stated.name}.toml")):
+    stated = (folder or Path.cwd()) / typed_path(name)
+    for candidate in (stated, Path(f"{stated}.toml")):
         if candidate.is_file():
             return candidate.resolve()
     shipped = shipped_profiles()

@@ -12,11 +12,12 @@ TEMPERED_METHODS = ("logsumexp", "pairwise")
 """The aggregation methods that have a temperature."""
 
 
-def check_idle(profile: Profile, problems: Problems) -> None:
+def check_idle(profile: Profile, problems: Problems, suite: bool = False) -> None:
     """Note every value that differs from its default and that nothing would read.
 
     A resolved profile states every value, so that only one that differs from the default was meant to act, and none
-    of those in the profile of a run, which may be older than the defaults.
+    of those in the profile of a run, which may be older than the defaults. A ``suite`` of attacks chooses the controls
+    where the profile names none.
     """
     method, temperature = profile.aggregation.method, profile.aggregation.temperature
     if method not in TEMPERED_METHODS and temperature != AggregationTable().temperature:
@@ -29,15 +30,15 @@ def check_idle(profile: Profile, problems: Problems) -> None:
         problems.add_idle("retain.render_views", "retain.render_weight is 0, so nothing is rendered; remove it")
     if profile.eval.split == "validation" and profile.data.set_aside == 0:
         problems.add("eval.split", "'validation' needs source objects to measure; add data.set_aside=0.2")
-    _check_controls(profile.attack, problems)
+    _check_controls(profile.attack, problems, suite)
     _check_pretrain(profile.pretrain, problems)
     check_dynamic(profile, problems)
     check_robust(profile, problems)
     check_defense(profile, problems)
 
 
-def _check_controls(table: AttackTable, problems: Problems) -> None:
-    if table.control_attacks and not table.controls:
+def _check_controls(table: AttackTable, problems: Problems, suite: bool) -> None:
+    if table.control_attacks and not (table.controls or suite):
         problems.add_idle("attack.control_attacks", "attack.controls is empty, so there are none to run; remove it")
     if stray := [key for key in table.control_attacks if key not in table.methods]:
         problems.add_idle("attack.control_attacks", f"'{stray[0]}' is not among attack.methods; name it there too")

@@ -40,6 +40,7 @@ def load_profile(
     overrides: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     complete: bool = True,
+    suite: bool = False,
 ) -> LoadedProfile:
     """Load a profile; a later source wins: default < profile < ``GEOTRAP_TABLE__KEY`` < ``--set table.key=value``.
 
@@ -48,6 +49,7 @@ def load_profile(
         overrides: The arguments of ``--set``.
         env: The environment; None: that of the process.
         complete: Whether what the data set reader requires, such as its folder, must be there.
+        suite: Whether a suite of attacks chooses the controls where the profile names none.
 
     Raises:
         UsageError: The file is missing or not TOML, or values are wrong: all of them, one a line.
@@ -58,11 +60,11 @@ def load_profile(
     add_environment(layers, os.environ if env is None else env)
     add_overrides(layers, overrides)
     source = f"shipped profile {path.stem}" if is_shipped(path) else f"profile {path}"
-    profile = _check(layers, source, complete)
+    profile = _check(layers, source, complete, suite)
     return LoadedProfile(profile, _origins(profile, layers), source, path, path.stem)
 
 
-def _check(layers: Layers, source: str, complete: bool) -> Profile:
+def _check(layers: Layers, source: str, complete: bool, suite: bool) -> Profile:
     make_paths_absolute(layers)
     problems = Problems(layers)
     tables = check_plugin_tables(layers, problems, complete)
@@ -71,7 +73,7 @@ def _check(layers: Layers, source: str, complete: bool) -> Profile:
         profile = Profile.model_validate(tables)
     except ValidationError as error:
         problems.add_validation(error, Profile)
-    check_idle(profile, problems)
+    check_idle(profile, problems, suite)
     problems.raise_if_any(source)
     return profile
 

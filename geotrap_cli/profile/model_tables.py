@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from geotrap_cli.profile.base import Count, FilePath, Names, Seed, Table
+from geotrap_cli.profile.base import Count, FilePath, Names, ReaderTable, Seed, Table
 
 
 class ModelTable(Table):
@@ -37,13 +37,11 @@ class ModelTable(Table):
     )
 
 
-class DataTable(Table):
+class DataTable(ReaderTable):
     """``[data]``: the objects, and which of their categories are target, source and benign.
 
     ``[data.KEY]`` holds settings of the reader ``KEY`` that no field here stands for.
     """
-
-    model_config = ConfigDict(extra="allow")
 
     kind: str = Field(
         default="procedural", min_length=1, description="Data set reader: a key of the group geotrap.datasets."
@@ -76,7 +74,3 @@ class DataTable(Table):
     workers: Annotated[int, Field(ge=0, le=256)] = Field(
         default=0, description="Processes that render views before the training (processes); 0: one a core."
     )
-
-    def options(self) -> dict[str, Any]:
-        """The settings of the reader in its own table, ``[data.KEY]``; empty when it has none."""
-        return dict((self.model_extra or {}).get(self.kind, {}))

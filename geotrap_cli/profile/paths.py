@@ -8,6 +8,7 @@ from typing import Any
 
 from geotrap_cli.models.hub import HubId
 from geotrap_cli.profile.layers import Layers, Origin
+from geotrap_cli.typed_paths import typed_path
 
 PATH_KEYS = (
     "model.weights",
@@ -47,8 +48,5 @@ def absolute_options(config: Any, options: Mapping[str, Any], dotted: str, layer
 
 
 def _absolute(stated: str, origin: Origin) -> Path:
-    """Return a path as it is from the folder of its origin; a ``~`` that names nobody stays as it is."""
-    try:
-        return origin.folder / Path(stated).expanduser()
-    except RuntimeError:
-        return origin.folder / stated
+    """Return a path as it is from the folder of its origin."""
+    return origin.folder / typed_path(stated)

@@ -149,11 +149,11 @@ def _check_model(model: Any, problems: Problems) -> None:
 
 def _check_bounds(tables: Mapping[str, Any], problems: Problems) -> None:
     """Both bounded methods push the other traps the wrong way once a loss exceeds 1."""
-    aggregation = tables.get("aggregation")
+    aggregation, traps = tables.get("aggregation"), tables.get("traps")
     method = aggregation.get("method") if isinstance(aggregation, Mapping) else None
-    if method not in BOUNDED_METHODS or problems.lines:
+    if method not in BOUNDED_METHODS or not isinstance(traps, Mapping) or problems.lines:
         return
-    for key, table in tables.get("traps", {}).items():
+    for key, table in traps.items():
         bound = _build_trap(key, table).upper_bound
         if bound is None or bound > 0:
             problems.add(

@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from geotrap_cli.profile.base import Count, Fraction, NonNegative, Positive, Seed, Table
-
-Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+from geotrap_cli.profile.base import Beta, Count, Fraction, NonNegative, Positive, Seed, Table
 
 
 class TrainTable(Table):

@@ -89,7 +89,7 @@ def run_analysis(
         scores = order_units(_score(measured, subject), request.sort)
         result = AnalysisResult(run.path, plan, subject.weights.words, measured.precision, scores)
         if request.select:
-            result = replace(result, chosen=_select(result, subject.selectable, console))
+            result = replace(result, chosen=_select(result, subject.selectable, console, options.quiet))
         if request.causal:
             result = replace(result, causal=_causal(result, subject, measured, console, options.quiet))
         write_files(result)
@@ -140,11 +140,11 @@ def _score(measured: Measured, subject: Subject) -> list[UnitScore]:
     )
 
 
-def _select(result: AnalysisResult, allowed: frozenset[str], console: Console) -> list[str]:
+def _select(result: AnalysisResult, allowed: frozenset[str], console: Console, quiet: bool) -> list[str]:
     plan, wanted = result.plan, result.plan.request.select or 0
     ranked = order_units(result.scores, plan.ranking)
     chosen = select_units(ranked, wanted, allowed, plan.ranking)
-    if len(chosen) < wanted:
+    if len(chosen) < wanted and not quiet:
         console.print(f"{len(chosen)} units chosen instead of {wanted}: the others have no {plan.ranking}")
     return chosen
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel
 
 from geotrap_cli.errors import GeotrapError
+from geotrap_cli.profile.base import distinct
 
 if TYPE_CHECKING:
     from geotrap_cli.attacks import Attack
@@ -15,13 +16,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError("a value is named twice")
-    return values
-
-
-Distinct = Annotated[tuple[Value, ...], AfterValidator(_distinct)]
+Distinct = Annotated[tuple[Value, ...], AfterValidator(distinct)]
 """Values without repetition; each becomes a cell of its own."""
 
 

@@ -14,7 +14,7 @@ from geotrap_cli.models.loading import save_generator
 from geotrap_cli.options import CommonOptions
 from geotrap_cli.profile import load_profile
 from geotrap_cli.runs import create_or_resume, list_runs
-from geotrap_cli.sensitivity import estimate
+from geotrap_cli.sensitivity import analysis, estimate
 from geotrap_cli.sensitivity.request import AnalysisRequest
 
 #: One trap and one bar: the quickest analysis there is.
@@ -105,6 +105,12 @@ def test_json_and_top(analyze: Any) -> None:
     ratios = [unit["ratio_opacity"] for unit in document["units"]]
     assert ratios == sorted(ratios, reverse=True)
     assert document["samples"] == 2
+
+
+def test_nothing_is_said_of_units_that_are_missing_when_quiet(analyze: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "select_units", lambda ranked, *_: [ranked[0].row.unit])
+    done = analyze(*QUICK, "-q", "--select", "2")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_the_same_seed_gives_the_same_figures(analyze: Any) -> None:

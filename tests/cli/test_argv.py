@@ -14,9 +14,11 @@ from geotrap_cli.cli.argv import normalise
     [
         ("", "--help"),
         ("profiles", "profiles --help"),
+        ("data", "data --help"),
         ("--json train", "train --json"),
         ("--device cpu --seed=3 train --quiet", "train --device cpu --seed=3 --quiet"),
         ("--json profiles --debug list", "profiles list --json --debug"),
+        ("--json data check X", "data check --json X"),
         ("profiles --json show x", "profiles show --json x"),
         ("--set a=train train", "train --set a=train"),
         ("--version", "--version"),

@@ -27,7 +27,8 @@ class TestListing:
         document = geotrap("attacks", "--json").document
         assert [row["key"] for row in document["attacks"]] == plugin_keys("geotrap.attacks")
         for row in document["attacks"]:
-            assert all(row[name] for name in ("summary", "assumes", "source", "budget")), row["key"]
+            assert set(row) == {"key", "summary", "assumes", "source", "budget"}
+            assert all(row.values()), row["key"]
             assert not any("\n" in text for text in row.values()), row["key"]
 
     def test_suites_are_named(self, geotrap: Any) -> None:
@@ -116,6 +117,15 @@ class TestSuite:
             geotrap("attack", *arguments)
             _, (_, loaded, _), _ = library.only_call
             assert loaded.profile.attack.controls == expected
+
+    def test_controls_of_a_suite_beside_the_attacks_that_are_named(
+        self, geotrap: Any, library: Any, trained: None
+    ) -> None:
+        done = geotrap("attack", "--suite", "quick", "--set", "attack.control_attacks=lora")
+        assert done.code == 0, done.err
+        _, (_, loaded, _), _ = library.only_call
+        assert loaded.profile.attack.control_attacks == ("lora",)
+        assert loaded.profile.attack.controls == ("scratch", "distill")
 
     def test_quick_is_short_unless_it_is_told_otherwise(self, geotrap: Any, library: Any, trained: None) -> None:
         stated = ("--set", "attack.steps=300", "--set", "attack.anti_trap.weights=[1.0]")

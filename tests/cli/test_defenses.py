@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from geotrap_defenses.ntl import NtlDefense
+
 from geotrap_cli.plugins import plugin_keys
 
 
@@ -11,8 +14,16 @@ def test_every_defense_says_what_it_does_assumes_and_costs_and_where_it_is_from(
     document = geotrap("defenses", "--json").document
     assert [row["key"] for row in document["defenses"]] == plugin_keys("geotrap.defenses")
     for row in document["defenses"]:
-        assert all(row[name] for name in ("summary", "assumes", "cost", "source")), row["key"]
+        assert set(row) == {"key", "summary", "assumes", "cost", "source"}
+        assert all(row.values()), row["key"]
         assert not any("\n" in text for text in row.values()), row["key"]
+
+
+def test_a_fact_of_another_package_may_be_anything(geotrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NtlDefense, "cost", 2)
+    rows = {row["key"]: row for row in geotrap("defenses", "--json").document["defenses"]}
+    assert rows["ntl"]["cost"] == "2"
+    assert geotrap("defenses").code == 0
 
 
 def test_plugins_list_them(geotrap: Any) -> None:

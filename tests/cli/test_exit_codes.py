@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from geotrap_cli.attack_choice import AttackChoice
 from geotrap_cli.errors import GateFailed, GeotrapError, NonFiniteError, NotValid, UsageError
+from geotrap_cli.run_folder import RunFolder
 from geotrap_cli.runs import create_run
 
 
@@ -34,8 +37,8 @@ def test_json_result(geotrap: Any, library: Any) -> None:
         (UsageError("wrong input"), 2, "error: wrong input"),
         (GateFailed("recovery 0.9 > 0.5"), 3, "error: recovery 0.9 > 0.5"),
         (NotValid("verdict is MASKED"), 4, "error: verdict is MASKED"),
-        (MemoryError(), 1, "error: out of memory. Use a smaller batch"),
-        (OutOfMemoryError("CUDA out of memory. Tried ..."), 1, "error: out of memory. Use a smaller batch"),
+        (MemoryError(), 1, "error: out of memory. Use smaller batches"),
+        (OutOfMemoryError("CUDA out of memory. Tried ..."), 1, "error: out of memory. Use smaller batches"),
         (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 1, "error: No space left on device: runs/x. Free"),
         (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "error: Permission denied: runs. Check"),
         (RuntimeError("two\nlines"), 1, "error: internal error: RuntimeError: two lines. --debug shows"),
@@ -49,6 +52,23 @@ def test_errors_are_one_line_on_stderr(geotrap: Any, library: Any, error: Except
     assert done.out == ""
     assert done.err.startswith(line)
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--json", "train"], "use smaller batches, such as --set train.batch_size=1 --set eval.batch_size=1"),
+        (["attack", "--json"], "use smaller batches, such as --set attack.batch_size=1 --set eval.batch_size=1"),
+        (["compare", "--json"], "close what else uses memory, or use a machine with more"),
+    ],
+)
+def test_out_of_memory_names_what_acts(
+    geotrap: Any, library: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str], hint: str
+) -> None:
+    library.error = MemoryError()
+    monkeypatch.setattr("geotrap_cli.runs.latest_run", lambda *_: RunFolder(Path("runs/none")))
+    monkeypatch.setattr(AttackChoice, "load", lambda *_: None)
+    assert geotrap(*arguments).error["hint"] == hint
 
 
 def test_debug_adds_the_traceback(geotrap: Any, library: Any) -> None:
@@ -96,14 +116,15 @@ class TestInterrupt:
         assert (done.code, done.err) == (130, "error: interrupted\n")
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    def test_names_the_run_when_there_is_one(self, geotrap: Any, library: Any, tmp_path: Any) -> None:
-        run = create_run("train", "x", "", tmp_path)
+    @pytest.mark.parametrize("command", ["train", "analyze-layers"])
+    def test_names_the_run_when_there_is_one(self, geotrap: Any, library: Any, tmp_path: Any, command: str) -> None:
+        run = create_run(command, "x", "", tmp_path)
         with pytest.raises(KeyboardInterrupt) as caught, run:
             raise KeyboardInterrupt
         library.error = caught.value
-        done = geotrap("train", "--json")
+        done = geotrap(command, "--json")
         assert done.code == 130
-        assert done.error["hint"] == f"go on with `geotrap train --resume {run.path}`"
+        assert done.error["hint"] == f"go on with `geotrap {command} --resume {run.path}`"
 
     def test_command_that_cannot_resume_does_not_promise_it(self, geotrap: Any, library: Any) -> None:
         library.error = KeyboardInterrupt()
@@ -120,6 +141,12 @@ class TestInterrupt:
         (["train", "--seed", "-1"], "--seed"),
         (["train", "--device", "gpu"], "--device 'gpu' is no device. Use auto, cpu or cuda:N"),
         (["train", "--profile", "pos_opacty"], "Did you mean 'pos_opacity'?"),
+        (["train", "--profile", ""], "--profile is empty. Give it a value, or leave it out"),
+        (["train", "--profile", "/"], "no profile '/'. Known: "),
+        (["train", "--profile", "~nobody-at-all/x"], "no profile '~nobody-at-all/x'. Known: "),
+        (["train", "--resume="], "--resume is empty"),
+        (["train", "--defense", ""], "defense.method: unknown defense ''; known: "),
+        (["train", "--resume", "--defense", ""], "--resume continues with the run's own defense"),
         (["train", "--set", "train.stepz=1"], "train.stepz: unknown key; did you mean 'train.steps'?"),
         (["train", "--resume"], "no unfinished train run in runs. Start one with `geotrap train`"),
         (["train", "--resume", "--set", "train.steps=3"], "so --set cannot act"),

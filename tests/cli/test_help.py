@@ -11,8 +11,10 @@ import pytest
 from geotrap_cli import __version__
 
 PROTECT = ["train", "attack", "compare", "analyze-layers"]
-COMMANDS = [*PROTECT, "view", "export", "sweep", "bench", "pretrain", "attacks", "plugins", "runs"]
-PAGES = [[name] for name in COMMANDS] + [["profiles", name] for name in ("list", "show", "copy", "validate")]
+AROUND = ["view", "export", "generate", "convert", "sweep", "bench", "pretrain"]
+COMMANDS = [*PROTECT, *AROUND, "attacks", "defenses", "plugins", "runs"]
+GROUPS = {"data": ("check", "render"), "profiles": ("list", "show", "copy", "validate")}
+PAGES = [[name] for name in COMMANDS] + [[group, name] for group, names in GROUPS.items() for name in names]
 HEAVY = ["torch", "numpy", "pydantic", "numba", "diffusers", "peft", "matplotlib", "scipy", "tomli", "geotrap_traps"]
 
 CHECK = """
@@ -26,7 +28,9 @@ print("\\0", [name for name in {heavy!r} if name in sys.modules])
 
 
 def test_no_help_page_imports_anything_heavy() -> None:
-    code = CHECK.format(pages=[[], ["profiles"], *PAGES], heavy=[*HEAVY, "geotrap_attacks", "geotrap_cli.profile"])
+    code = CHECK.format(
+        pages=[[], *([group] for group in GROUPS), *PAGES], heavy=[*HEAVY, "geotrap_attacks", "geotrap_cli.profile"]
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rpartition("\0")[2].strip() == "[]"
 
@@ -35,13 +39,16 @@ def test_root_lists_each_verb_in_one_line(geotrap: Any, monkeypatch: pytest.Monk
     monkeypatch.setenv("COLUMNS", "120")
     shown = geotrap("--help")
     assert shown.code == 0
-    for name in [*COMMANDS, "profiles"]:
+    for name in [*COMMANDS, *GROUPS]:
         assert sum(line.strip("│ ").startswith(f"{name} ") for line in shown.out.splitlines()) == 1, name
     assert "130 interrupted" in shown.out
 
 
-def test_no_arguments_show_the_help(geotrap: Any) -> None:
-    assert geotrap().out == geotrap("--help").out
+@pytest.mark.parametrize("words", [[], *([group] for group in GROUPS)], ids=" ".join)
+def test_no_arguments_show_the_help(geotrap: Any, words: list[str]) -> None:
+    shown = geotrap(*words)
+    assert shown.code == 0
+    assert shown.out == geotrap(*words, "--help").out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=" ".join)
@@ -52,6 +59,32 @@ def test_every_page_has_examples_and_a_next_step(geotrap: Any, page: list[str]) 
     assert "Next" in examples
     assert f"geotrap {page[0]}" in examples
     assert "Common options" in shown
+
+
+def test_paragraphs_fill_the_width(geotrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERMINAL_WIDTH", "100")
+    lines = geotrap("attack", "--help").out.splitlines()
+    (first,) = [number for number, line in enumerate(lines) if "Both sets of weights" in line]
+    assert [len(line.rstrip()) > 85 for line in lines[first : first + 3]] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        (["attack"], "[ATTACK]..."),
+        (["view"], "[RUN]"),
+        (["export"], "[ATTACK]"),
+        (["plugins"], "[GROUP]"),
+        (["generate"], "[VIEW]..."),
+        (["data", "render"], "MESH}..."),
+        (["profiles", "copy"], "[FILE]"),
+    ],
+)
+def test_arguments_are_bracketed_once(geotrap: Any, words: list[str], usage: str) -> None:
+    (line,) = [line for line in geotrap(*words, "--help").out.splitlines() if "Usage:" in line]
+    assert line.rstrip().endswith(usage)
+    assert "[[" not in line
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,6 @@ def test_renders_are_kept_on_request() -> None:
     renders = score(Painter(), keep_renders=2).renders
     assert list(renders) == ["a", "b"]
     assert renders["b"].rgb.shape == (3, SIZE, SIZE, 3)
-    assert renders["b"].gt_alpha.shape == (3, SIZE, SIZE)
     assert renders["b"].gt_rgb[0, SIZE // 2, SIZE // 2].argmax() == 1
 
 

@@ -33,7 +33,7 @@ def renders(gaussians: torch.Tensor, views: int = 2) -> ObjectRenders:
     )
     pictures = torch.linspace(0, 1, views * SIDE * SIDE * 3).reshape(views, SIDE, SIDE, 3)
     alpha = torch.ones(views, SIDE, SIDE)
-    return ObjectRenders(pictures, alpha, pictures, alpha, gaussians, cameras)
+    return ObjectRenders(pictures, alpha, pictures, gaussians, cameras)
 
 
 def test_what_was_kept_comes_back(tmp_path: Path) -> None:

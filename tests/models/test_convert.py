@@ -138,7 +138,11 @@ def test_dry_run_and_unknown_sources(miniature: LGM, tmp_path: Path) -> None:
     assert not convert(WeightsSource(str(tmp_path / "model"), "nano"), tmp_path / "x", write=False).written
     assert not (tmp_path / "x").exists()
     (tmp_path / "w.bin").write_bytes(b"")
-    for weights, told in ((tmp_path / "w.bin", "neither a"), (tmp_path / "none.pth", "does not exist")):
+    for weights, told in (
+        (tmp_path / "w.bin", "neither a"),
+        (tmp_path / "none.pth", "not exist"),
+        ("~nobody/x", "not exist"),
+    ):
         with pytest.raises(UsageError, match=told):
             convert(WeightsSource(str(weights), "nano"), tmp_path / "x")
 

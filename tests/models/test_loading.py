@@ -181,3 +181,8 @@ def test_weights_that_are_nowhere_or_pickled(tmp_path: Path) -> None:
         load_generator("nano", str(tmp_path / "model.pth"))
     with pytest.raises(UsageError, match="no model preset"):
         load_generator("huge", "random")
+
+
+def test_a_home_of_nobody_is_no_path() -> None:
+    with pytest.raises(UsageError, match="Weights ~nobody-at-all/x do not exist"):
+        load_generator("nano", "~nobody-at-all/x")

@@ -223,6 +223,11 @@ class TestProblems:
             "traps.positon",
         ]
 
+    def test_traps_that_are_no_table_have_no_bounds(self) -> None:
+        message = _problems("traps=5", "aggregation.method=product")
+        assert message.startswith("shipped profile pos_opacity: traps: ")
+        assert "\n" not in message
+
     @pytest.mark.parametrize(
         ("override", "told"),
         [
@@ -244,6 +249,9 @@ class TestProblems:
             ("data.kind=procedual", "data.kind: unknown data set 'procedual'; did you mean 'procedural'?"),
             ("data.root=somewhere", "data.root: data set 'procedural' does not read it"),
             ("train=3", "train: "),
+            ("traps.position.epsilon=true", "traps.position.epsilon: input should be a valid number, got True"),
+            ("attack.lora.rank=true", "attack.lora.rank: input should be a valid integer, got True"),
+            ("attack.full.betas=[2.0,-1.0]", "attack.full.betas.0: input should be less than 1"),
             ("train.steps.x=3", "train.steps: "),
             ("traps.position.dynamic=3", "traps.position.dynamic: "),
             ("traps.position.dynamic.every=2", "traps.position.dynamic.eta: is required"),

@@ -204,3 +204,17 @@ def test_video_where_the_encoder_is_installed(tmp_path: Path) -> None:
     facts = next(encoder.read_frames(str(tmp_path / "a.mp4")))
     assert facts["size"] == (32, 32)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_an_interrupted_video_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg", reason="imageio-ffmpeg is not installed")
+    from geotrap_cli.turntable import save_mp4
+
+    class Pressed(Image.Image):
+        def tobytes(self, *_: Any) -> bytes:
+            raise KeyboardInterrupt
+
+    whole, pressed = Image.new("RGB", (32, 32)), Pressed()
+    with pytest.raises(KeyboardInterrupt):
+        save_mp4([whole, pressed], tmp_path / "a.mp4")
+    assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,7 @@ def _kept(shift: float) -> KeptGaussians:
         for step in steps:
             # As many Gaussians as there were evaluations so far, and one that nobody can see.
             balls = [ball(shift + 0.1 * index) for index in range(1 + step // 10)] + [ball(0, opacity=0.0)]
-            kept.add(name, step, ObjectRenders(white, alpha, white, alpha, torch.tensor(balls), cameras))
+            kept.add(name, step, ObjectRenders(white, alpha, white, torch.tensor(balls), cameras))
     return kept
 
 

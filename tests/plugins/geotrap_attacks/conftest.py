@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geotrap_cli.attacks import Attack, AttackContext, Sampler
 from geotrap_cli.cameras import LGM_FOV_Y_DEG, Cameras, intrinsics_from_fov, orbit_viewmats, pixel_directions
@@ -109,6 +109,26 @@ def make_context() -> Callable[..., AttackContext]:
 @pytest.fixture
 def context(make_context: Callable[..., AttackContext]) -> AttackContext:
     return make_context()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Generator input of two objects."""
+    return torch.randn(2, 4, 9, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def tune(images: Tensor) -> Callable[..., None]:
+    """Takes three steps of an attack's optimizer on ``images``, towards nothing in particular."""
+
+    def run(model: LGM, attack: Attack, parameters: dict[str, nn.Parameter]) -> None:
+        optimizer = attack.optimizer(list(parameters.values()))
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(images).square().mean().backward()
+            optimizer.step()
+
+    return run
 
 
 @pytest.fixture

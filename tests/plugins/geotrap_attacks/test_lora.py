@@ -18,25 +18,13 @@ from geotrap_cli.plugins import load_plugin
 ensure_torchvision()
 
 Make = Callable[..., LGM]
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.randn(2, 4, 9, 16, 16, generator=torch.Generator().manual_seed(0))
+Tune = Callable[..., None]
 
 
 def prepare(model: LGM, **options: Any) -> tuple[LoraAttack, dict[str, nn.Parameter]]:
     torch.manual_seed(7)
     attack = LoraAttack(LoraConfig(**options))
     return attack, attack.prepare(model)
-
-
-def tune(model: LGM, attack: LoraAttack, parameters: dict[str, nn.Parameter], images: Tensor) -> None:
-    optimizer = attack.optimizer(list(parameters.values()))
-    for _ in range(3):
-        optimizer.zero_grad()
-        model(images).square().mean().backward()
-        optimizer.step()
 
 
 def test_it_is_the_entry_point() -> None:
@@ -49,14 +37,14 @@ def test_the_first_forward_pass_is_the_released_model(micro: LGM, images: Tensor
     assert torch.equal(micro(images), before)
 
 
-def test_only_adapters_train(make_micro: Make, images: Tensor) -> None:
+def test_only_adapters_train(make_micro: Make, tune: Tune) -> None:
     original = make_micro().state_dict()
     model = make_micro()
     attack, parameters = prepare(model)
     assert parameters
     assert all("lora_" in name for name in parameters)
     assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == set(parameters)
-    tune(model, attack, parameters, images)
+    tune(model, attack, parameters)
     base = {name.replace(".base_layer", ""): value for name, value in model.state_dict().items() if "lora_" not in name}
     assert base.keys() == original.keys()
     assert all(torch.equal(base[name], original[name]) for name in base)
@@ -64,13 +52,13 @@ def test_only_adapters_train(make_micro: Make, images: Tensor) -> None:
 
 
 def test_the_saved_adapter_makes_a_fresh_model_the_attacked_one(
-    make_micro: Make, images: Tensor, tmp_path: Path
+    make_micro: Make, images: Tensor, tune: Tune, tmp_path: Path
 ) -> None:
     from peft import PeftModel
 
     model = make_micro()
     attack, parameters = prepare(model, lr=1e-2)
-    tune(model, attack, parameters, images)
+    tune(model, attack, parameters)
     attack.save(model, tmp_path / "adapter")
     assert {path.name for path in (tmp_path / "adapter").iterdir()} == {"adapter_config.json", WEIGHTS}
     fresh = make_micro()
