@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 from torch import nn
 
-from geotrap_cli.profile.base import Beta
+from geotrap_cli.profile.base import Beta, PluginConfig
 from geotrap_cli.training.schedules import ScheduleFactor, make_schedule
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ def _none_for_zero(value: Any) -> Any:
     return None if value == 0 and not isinstance(value, bool) else value
 
 
-class StepConfig(BaseModel):
+class StepConfig(PluginConfig):
     """The option of every attack; what takes AdamW steps has those of :class:`AttackConfig` beside it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     clip_norm: Annotated[float | None, BeforeValidator(_none_for_zero)] = Field(
         default=1.0, gt=0, description="Largest gradient norm; 0: gradients are left as they are."

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
+from geotrap_cli.profile.base import PluginConfig
 from geotrap_cli.search_ranges import Range
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 LossTerms = dict[str, torch.Tensor]
 
 
-class DefenseConfig(BaseModel):
+class DefenseConfig(PluginConfig):
     """Base of a defense's options, ``[defense.KEY]``: frozen, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class StepObjective(Protocol):

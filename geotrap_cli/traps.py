@@ -8,16 +8,16 @@ every trap takes per-Gaussian weights, and :func:`report_depth` gives every dept
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.gaussians import CHANNELS, GaussianBatch
+from geotrap_cli.profile.base import PluginConfig
 
 Weighting = Callable[[GaussianBatch], Tensor]
 """Gives the weights [B, N] of a batch, e.g. :func:`opacity_weights`."""
@@ -59,26 +59,8 @@ class Attribute:
         return torch.cat([values[..., CHANNELS[name]] for name in self.names], dim=-1)
 
 
-class TrapConfig(BaseModel):
+class TrapConfig(PluginConfig):
     """Base of a trap's options: frozen, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    def refuse_idle(self, fields: Iterable[str], why: str) -> None:
-        """Refuse options that would do nothing.
-
-        Args:
-            fields: Options that have no effect in the chosen mode. One that holds its default is let pass, so that a
-                written-out configuration can be read again.
-            why: End of the sentence, e.g. ``"acts in mode 'hybrid' only"``.
-
-        Raises:
-            ValueError: One of them was set; pydantic turns it into a validation error that names the table.
-        """
-        defaults = {name: type(self).model_fields[name].get_default() for name in fields}
-        idle = sorted(name for name, default in defaults.items() if getattr(self, name) != default)
-        if idle:
-            raise ValueError(f"{', '.join(idle)} {why}")
 
 
 ConfigT = TypeVar("ConfigT", bound=TrapConfig)

@@ -20,13 +20,13 @@ def check_objects(jobs: Iterable[Job], results: Results) -> None:
     Raises:
         UsageError: They did not.
     """
-    now: dict[tuple[str, str | None], str | None] = {}
+    now: dict[tuple[str, bool], str | None] = {}
     for job in jobs:
         before = results.objects(job.loaded.name)
         if before is None:
             continue
-        # All trainings of a profile have one data set; an attack may bring its own.
-        place = (job.entry[0], job.attack)
+        # All jobs of a profile have one data set, which is slow to read, but for attackers with one of their own.
+        place = (job.entry[0], job.attack is not None and job.loaded.profile.attack.data is not None)
         if place not in now:
             now[place] = _fingerprint(job)
         if now[place] not in (before, None):

@@ -73,8 +73,8 @@ def _idle(loaded: LoadedGrid) -> Iterator[str]:
 
 
 def _refused_in_trials(dotted: str) -> str | None:
-    names = (name for name in _NOT_OF_TRIALS if dotted == name or dotted.startswith(f"{name}."))
-    return _NOT_OF_TRIALS.get(next(names, ""))
+    found = (why for name, why in _NOT_OF_TRIALS.items() if f"{dotted}.".startswith(f"{name}."))
+    return next(found, None)
 
 
 def _key(line: str) -> str:

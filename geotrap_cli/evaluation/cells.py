@@ -96,6 +96,11 @@ class Cell:
         """Key of the attack."""
         return self.family or self.method
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the attack ended early by a loss or a gradient that is not finite."""
+        return self.health is not None and bool(self.health.nonfinite)
+
 
 def write_cell(folder: Path, cell: Cell) -> Path:
     """Write ``cell`` to ``<folder>/<method>-<subject>.json``, atomically, and return that path."""

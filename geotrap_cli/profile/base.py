@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,26 @@ class Table(BaseModel):
     """A table of a profile. Types are strict (``steps = "10"`` is an error) and NaN and infinity are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class PluginConfig(Table):
+    """Base of the options of a plug-in."""
+
+    def refuse_idle(self, fields: Iterable[str], why: str) -> None:
+        """Refuse options that would do nothing.
+
+        Args:
+            fields: Options that have no effect as the others stand. One that holds its default is let pass, so that a
+                written-out configuration can be read again.
+            why: End of the sentence, e.g. ``"acts in mode 'hybrid' only"``.
+
+        Raises:
+            ValueError: One of them was set; pydantic turns it into a validation error that names the table.
+        """
+        defaults = {name: type(self).model_fields[name].get_default() for name in fields}
+        idle = [name for name, default in defaults.items() if getattr(self, name) != default]
+        if idle:
+            raise ValueError(f"{', '.join(idle)} {why}")
 
 
 class PluginTable(Table):

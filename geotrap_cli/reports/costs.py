@@ -102,8 +102,7 @@ def attack_cost(cell: Cell, steps_to_recover: Count | None) -> AttackCost:
 
 def _steps_taken(cell: Cell) -> int:
     """Return the steps that were taken: one that diverged took fewer than its budget."""
-    diverged = cell.health is not None and cell.health.nonfinite
-    if not diverged or cell.usage is None or not cell.batch_size:
+    if not cell.diverged or cell.usage is None or not cell.batch_size:
         return cell.steps
     return cell.usage.samples // cell.batch_size
 

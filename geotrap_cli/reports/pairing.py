@@ -79,8 +79,8 @@ class AttackPair:
 
     @property
     def diverged(self) -> bool:
-        """Whether the attack on the defended weights ended early by a number that is not finite."""
-        return self.defended.health is not None and bool(self.defended.health.nonfinite)
+        """Whether the attack on the defended weights did."""
+        return self.defended.diverged
 
     @property
     def steps(self) -> list[int]:

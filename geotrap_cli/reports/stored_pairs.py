@@ -41,15 +41,15 @@ def select_stored(paths: Sequence[Path], weights: str | None = None) -> Selectio
         weights={UNDEFENDED: newest.undefended, DEFENDED: newest.weights},
         notes=[f"comparing {newest.weights[:12]} of {newest.train_run}, from {', '.join(map(str, paths))}"],
     )
-    trials = stored_trials(rows, selection.weights).items()
+    split, code = _split(newest), trial_of(newest)[-1]
 
     def later(item: tuple[Trial, dict[str, StoredCell]]) -> tuple[bool, bool]:
         trial, cells = item
         # The first pair settles the objects: what settings were chosen by before must not keep the test out. Of
         # two versions of the program, the one that measured last goes first.
-        return _split(next(iter(cells.values()))) != _split(newest), trial[-1] != trial_of(newest)[-1]
+        return _split(next(iter(cells.values()))) != split, trial[-1] != code
 
-    for trial, cells in sorted(trials, key=later):
+    for trial, cells in sorted(stored_trials(rows, selection.weights).items(), key=later):
         add_trial(trial, cells, selection)
     if not selection.pairs:
         hint = "attack both sets of weights with `geotrap attack`"

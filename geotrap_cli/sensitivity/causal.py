@@ -157,7 +157,7 @@ class CausalStudy:
 
     def _attack_as_it_is(self, model: GaussianGenerator) -> tuple[Cell, Held]:
         cell, watched = self._attack(model, None, "as it is")
-        if diverged(cell):
+        if cell.diverged:
             raise NonFiniteError(f"the attack {self.method} diverged without any intervention", "Lower its lr")
         write_cell(self.folder / UNFROZEN, cell)
         return cell, watched
@@ -190,15 +190,10 @@ class CausalStudy:
         return read_cell(self.folder / name / f"{self.method}-{self.subject}.json")
 
 
-def diverged(cell: Cell) -> bool:
-    """Whether the attack ended on a loss or a gradient that is not finite."""
-    return cell.health is not None and bool(cell.health.nonfinite)
-
-
 def final_quality(cell: Cell) -> list[float]:
     """Foreground PSNR of each target object after the attack; NaN for one that diverged."""
     scores = cell.evaluations[-1].target
-    return [float("nan") if diverged(cell) else score.metrics[HEADLINE] for score in scores]
+    return [float("nan") if cell.diverged else score.metrics[HEADLINE] for score in scores]
 
 
 def _copies(model: GaussianGenerator, unit: str | None = None) -> dict[str, Tensor]:

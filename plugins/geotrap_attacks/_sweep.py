@@ -1,8 +1,8 @@
-"""What options of attacks share: values that are one cell each, and options that would do nothing."""
+"""What options of attacks share: values that are one cell each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel
@@ -18,18 +18,6 @@ Value = TypeVar("Value")
 
 Distinct = Annotated[tuple[Value, ...], AfterValidator(distinct)]
 """Values without repetition; each becomes a cell of its own."""
-
-
-def refuse_idle(config: BaseModel, options: Iterable[str], why: str) -> None:
-    """Refuse options that differ from their default and would do nothing.
-
-    Raises:
-        ValueError: One does; pydantic turns it into a validation error that names the table.
-    """
-    fields = type(config).model_fields
-    idle = [name for name in options if getattr(config, name) != fields[name].get_default()]
-    if idle:
-        raise ValueError(f"{', '.join(idle)} {why}")
 
 
 def require_some(config: BaseModel, *options: str) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from geotrap_attacks._soft_activations import softened, straight_through
 from geotrap_attacks._surgery import affine_misfit, rescale_output
-from geotrap_attacks._sweep import Distinct, chosen, expand, refuse_idle, require_some
+from geotrap_attacks._sweep import Distinct, chosen, expand, require_some
 from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.gaussians import CHANNELS, NUM_CHANNELS, GaussianBatch
@@ -58,11 +58,11 @@ class DesaturateConfig(AttackConfig):
     def _options_act(self) -> DesaturateConfig:
         require_some(self, *SWEPT)
         if not {"straight_through", "soften"} & set(self.modes):
-            refuse_idle(self, ["temperature", "anneal_share"], "act in modes straight_through and soften only")
+            self.refuse_idle(["temperature", "anneal_share"], "act in modes straight_through and soften only")
         if "straight_through" not in self.modes:
-            refuse_idle(self, ["least_opacity"], "acts in mode straight_through only")
+            self.refuse_idle(["least_opacity"], "acts in mode straight_through only")
         if not self.modes:
-            refuse_idle(self, ["opacity_level"], "acts in modes only")
+            self.refuse_idle(["opacity_level"], "acts in modes only")
         return self
 
 

@@ -14,7 +14,7 @@ from geotrap_attacks._image_targets import image_targets, released_shape
 from geotrap_attacks._public import check_same_grid, load_public
 from geotrap_attacks._ridge import RidgeSums
 from geotrap_attacks._surgery import affine_misfit, read_head, rescale_output, write_head
-from geotrap_attacks._sweep import Distinct, chosen, expand, refuse_idle
+from geotrap_attacks._sweep import Distinct, chosen, expand
 from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting
 from geotrap_cli.errors import GeotrapError
 from geotrap_cli.gaussians import CHANNELS, NUM_CHANNELS
@@ -55,7 +55,7 @@ class HeadRefitConfig(AttackConfig):
     @model_validator(mode="after")
     def _options_act(self) -> HeadRefitConfig:
         if "ridge" not in self.fits:
-            refuse_idle(self, ["penalty"], "acts in fit ridge only")
+            self.refuse_idle(["penalty"], "acts in fit ridge only")
         return self
 
 

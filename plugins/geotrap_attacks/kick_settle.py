@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from geotrap_attacks._surgery import add_relative_noise
-from geotrap_attacks._sweep import Distinct, chosen, expand, refuse_idle, require_some
+from geotrap_attacks._sweep import Distinct, chosen, expand, require_some
 from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting, Phase
 from geotrap_cli.errors import UsageError
 from geotrap_cli.training.schedules import ScheduleFactor
@@ -36,7 +36,7 @@ class KickSettleConfig(AttackConfig):
     def _options_act(self) -> KickSettleConfig:
         require_some(self, *SWEPT)
         if not self.factors:
-            refuse_idle(self, ["kick_steps"], "acts with factors only")
+            self.refuse_idle(["kick_steps"], "acts with factors only")
         return self
 
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from geotrap_attacks._sweep import Distinct, refuse_idle
+from geotrap_attacks._sweep import Distinct
 from geotrap_cli.attacks import Attack, AttackConfig, AttackContext
 from geotrap_cli.errors import UsageError
 from geotrap_cli.profile.base import Names
@@ -39,11 +39,11 @@ class LayerSubsetConfig(AttackConfig):
     @model_validator(mode="after")
     def _options_act(self) -> LayerSubsetConfig:
         if "units" not in self.subsets:
-            refuse_idle(self, ["units"], "acts under 'units' only, which subsets does not name")
+            self.refuse_idle(["units"], "acts under 'units' only, which subsets does not name")
         elif not self.units:
             raise ValueError("subsets names 'units', and units names none")
         if not set(RANKED) & set(self.subsets):
-            refuse_idle(self, ["share"], "acts under 'sensitive' and 'insensitive' only, which subsets does not name")
+            self.refuse_idle(["share"], "acts under 'sensitive' and 'insensitive' only, which subsets does not name")
         return self
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from geotrap_attacks._sweep import Distinct, refuse_idle
+from geotrap_attacks._sweep import Distinct
 from geotrap_attacks.lora import LoraAttack, LoraConfig
 from geotrap_cli.attacks import Attack, AttackConfig
 
@@ -35,7 +35,7 @@ class LoraInitConfig(AttackConfig):
     @model_validator(mode="after")
     def _ratio_acts(self) -> LoraInitConfig:
         if "loraplus" not in self.starts:
-            refuse_idle(self, ["lora_plus_ratio"], "acts under loraplus only, which starts does not name")
+            self.refuse_idle(["lora_plus_ratio"], "acts under loraplus only, which starts does not name")
         return self
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from geotrap_attacks._public import matching_public
-from geotrap_attacks._sweep import Distinct, chosen, expand, refuse_idle, require_some
+from geotrap_attacks._sweep import Distinct, chosen, expand, require_some
 from geotrap_cli.attacks import Attack, AttackConfig
 from geotrap_cli.profile.base import FilePath
 from geotrap_cli.training.moving_average import MovingAverage
@@ -51,10 +51,10 @@ class MergeConfig(AttackConfig):
     @model_validator(mode="after")
     def _options_act(self) -> MergeConfig:
         if self.public is None:
-            refuse_idle(self, ["alphas"], "act with public weights only")
+            self.refuse_idle(["alphas"], "act with public weights only")
         require_some(self, "averages", *(["alphas"] if self.public is not None else []))
         if "ema" not in self.averages:
-            refuse_idle(self, ["decay"], "acts in average ema only")
+            self.refuse_idle(["decay"], "acts in average ema only")
         return self
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from geotrap_attacks._health_terms import health_levels
 from geotrap_attacks._public import matching_public
 from geotrap_attacks._surgery import reinitialise
-from geotrap_attacks._sweep import Distinct, expand, refuse_idle
+from geotrap_attacks._sweep import Distinct, expand
 from geotrap_cli.attacks import Attack, AttackConfig, AttackSetting, Sampler
 from geotrap_cli.errors import GeotrapError, UsageError
 from geotrap_cli.models.generator import GaussianGenerator
@@ -41,7 +41,7 @@ class UnitResetConfig(AttackConfig):
     @model_validator(mode="after")
     def _options_act(self) -> UnitResetConfig:
         if self.units:
-            refuse_idle(self, ["counts", "objects"], "rank units, and units names them")
+            self.refuse_idle(["counts", "objects"], "rank units, and units names them")
         return self
 
 

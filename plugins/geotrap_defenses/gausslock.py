@@ -19,7 +19,6 @@ from geotrap_cli.training.robust.energy_cap import EnergyCap
 from geotrap_cli.training.robust.gradients import backward_apart
 from geotrap_cli.training.trap_set import load_trap
 from geotrap_defenses._mix import as_numbers
-from geotrap_defenses._options import refuse_idle
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
@@ -42,7 +41,7 @@ class GausslockConfig(DefenseConfig):
     @model_validator(mode="after")
     def _options_act(self) -> GausslockConfig:
         if self.aggregation == "mean":
-            refuse_idle(self, "acts in aggregation 'logsumexp' only", "temperature")
+            self.refuse_idle(["temperature"], "acts in aggregation 'logsumexp' only")
         return self
 
 

@@ -12,7 +12,6 @@ from geotrap_cli.training.control_weights import add_matched_noise
 from geotrap_cli.training.defense_context import DefenseContext
 from geotrap_cli.training.robust.streams import Stream, derived_seed
 from geotrap_defenses._noise import add_noise
-from geotrap_defenses._options import refuse_idle
 from geotrap_defenses.distill import DistillDefense
 
 
@@ -28,7 +27,7 @@ class NoiseConfig(DefenseConfig):
     @model_validator(mode="after")
     def _options_act(self) -> NoiseConfig:
         if self.like is not None:
-            refuse_idle(self, "does not act where `like` sets the length of the noise", "sigma")
+            self.refuse_idle(["sigma"], "does not act where `like` sets the length of the noise")
         return self
 
 

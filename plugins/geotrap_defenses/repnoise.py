@@ -18,7 +18,6 @@ from geotrap_cli.training.robust.streams import Stream
 from geotrap_defenses._features import find_layers, sample_rows, watch
 from geotrap_defenses._mix import mixed
 from geotrap_defenses._mmd import mmd
-from geotrap_defenses._options import refuse_idle
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
@@ -39,7 +38,7 @@ class RepnoiseConfig(DefenseConfig):
         if self.noise_weight == 0 == self.ascent_weight:
             raise ValueError("noise_weight and ascent_weight are both 0, so there is no defense")
         if self.noise_weight == 0:
-            refuse_idle(self, "acts where noise_weight > 0 only", "layers", "samples")
+            self.refuse_idle(["layers", "samples"], "acts where noise_weight > 0 only")
         return self
 
 

@@ -18,7 +18,6 @@ from geotrap_cli.training.loop import Metrics
 from geotrap_cli.training.robust.places import shifted
 from geotrap_defenses._adversaries import AdversaryConfig, played_through
 from geotrap_defenses._mix import as_numbers
-from geotrap_defenses._options import refuse_idle
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 
@@ -38,7 +37,7 @@ class SophonConfig(AdversaryConfig):
     @model_validator(mode="after")
     def _options_act(self) -> SophonConfig:
         if self.inner_steps == 1:
-            refuse_idle(self, "acts where inner_steps > 1 only", "discount")
+            self.refuse_idle(["discount"], "acts where inner_steps > 1 only")
         return self
 
 

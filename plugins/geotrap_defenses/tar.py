@@ -24,7 +24,6 @@ from geotrap_cli.training.terms import Term
 from geotrap_defenses._adversaries import AdversaryConfig, played_through
 from geotrap_defenses._features import Layer, find_layer, watch
 from geotrap_defenses._mix import as_numbers
-from geotrap_defenses._options import refuse_idle
 from geotrap_defenses._search import DECADES, LEARNING_RATE
 
 Data = Annotated[tuple[Literal["target", "source_then_target"], ...], Field(min_length=1), BeforeValidator(split_names)]
@@ -60,9 +59,9 @@ class TarConfig(AdversaryConfig):
     @model_validator(mode="after")
     def _options_act(self) -> TarConfig:
         if self.hidden_weight == 0:
-            refuse_idle(self, "acts where hidden_weight > 0 only", "layer")
+            self.refuse_idle(["layer"], "acts where hidden_weight > 0 only")
         if self.every >= self.inner_steps:
-            refuse_idle(self, "acts where every < inner_steps only, as the last step alone counts", "decay")
+            self.refuse_idle(["decay"], "acts where every < inner_steps only, as the last step alone counts")
         return self
 
 
